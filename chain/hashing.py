@@ -1,0 +1,51 @@
+"""Hashes and how they are shown.
+
+Block and transaction ids are Bitcoin's: double SHA-256, shown in reversed hex, so that every
+Bitcoin tool reads them as Bitcoin's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from chain.errors import InvalidEncoding
+
+BlockId = bytes
+TxId = bytes
+
+ZERO_HASH = bytes(32)
+
+
+def sha256(data: bytes) -> bytes:
+    """SHA-256 (FIPS 180-4), 32 bytes."""
+    return hashlib.sha256(data).digest()
+
+
+def sha256d(data: bytes) -> bytes:
+    """SHA-256 of SHA-256, 32 bytes: ids and Merkle trees, as in Bitcoin."""
+    return hashlib.sha256(hashlib.sha256(data).digest()).digest()
+
+
+def tagged(domain: str, *parts: bytes) -> bytes:
+    """Domain-separated bytes for signing: the tag's hash twice (as in BIP340), then the parts.
+
+    Each part is preceded by its length, so that no two lists of parts give the same bytes.
+    """
+    tag = sha256(domain.encode())
+    body = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return tag + tag + body
+
+
+def show_id(identifier: bytes) -> str:
+    """An id as people see it: reversed, in lower-case hex."""
+    return identifier[::-1].hex()
+
+
+def parse_id(text: str) -> bytes:
+    """The inverse of show_id. Raises InvalidEncoding unless it is 64 hex digits."""
+    if len(text) != 64:
+        raise InvalidEncoding("malformed-id", "an id is 64 hexadecimal digits")
+    try:
+        return bytes.fromhex(text)[::-1]
+    except ValueError:
+        raise InvalidEncoding("malformed-id", "an id is 64 hexadecimal digits") from None

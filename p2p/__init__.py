@@ -1,0 +1,1 @@
+"""Conversation: wire format, peers, gossip, sync (all sans-I/O) and one aiohttp transport."""

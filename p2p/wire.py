@@ -1,0 +1,279 @@
+"""What peers say to each other: one binary WebSocket frame a message, canonically encoded.
+
+A frame is one byte naming the message type, then the canonical encoding of its fields. Knowing
+the type before decoding lets each type have a size limit of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, Literal
+
+import msgspec
+
+from chain import codec
+from chain.block import BLOCK_SIZE_MAX, Block, BlockHead
+from chain.codec import Hash, Record, Uint
+from chain.errors import InvalidEncoding
+from chain.proof import EVIDENCE_SIZE_MAX, PROOF_SIZE_MAX, Evidence, Proof
+
+PROTOCOL_VERSION: Final = 1
+
+KILOBYTE: Final = 1024
+MEGABYTE: Final = 1024 * 1024
+
+INVENTORY_MAX: Final = 1_000
+"""Ids in one announcement or request: 32 kB."""
+LOCATOR_MAX: Final = 64
+"""Ids in a locator: dense near the tip, then doubling steps; 64 reach back 2**50 blocks."""
+HEADS_MAX: Final = 500
+"""Heads in one answer: about 200 kB."""
+BLOCKS_MAX: Final = 64
+"""Bodies asked for in one request; each comes as a frame of its own."""
+ADDRESSES_MAX: Final = 100
+"""Addresses in one peer exchange."""
+
+Lane = Literal["consensus", "bulk"]
+
+
+class PeerMessage(Record):
+    """Base of the frames' contents. ``code``: first byte of the frame. ``size_max``: bytes."""
+
+    code: ClassVar[int]
+    size_max: ClassVar[int]
+    lane: ClassVar[Lane] = "bulk"
+
+
+class Challenge(PeerMessage):
+    """Listener to dialer, first frame: a fresh nonce that the dialer's proof must cover."""
+
+    code: ClassVar[int] = 1
+    size_max: ClassVar[int] = KILOBYTE
+    lane: ClassVar[Lane] = "consensus"
+    nonce: Hash
+
+
+class Hello(PeerMessage):
+    """Who I am and which chain I follow. Both sides send one; the dialer's carries its proof.
+
+    ``proof``: the dialer's signature under a domain tag over chain id, both keys and the
+    listener's nonce; empty from the listener, whose TLS certificate proves its key.
+    ``listen_port``: where I accept links; 0: nowhere. ``features``: names, sorted.
+    """
+
+    code: ClassVar[int] = 2
+    size_max: ClassVar[int] = 4 * KILOBYTE
+    lane: ClassVar[Lane] = "consensus"
+    protocol_version: Uint
+    chain_id: Hash
+    engine: Annotated[str, msgspec.Meta(max_length=64)]
+    key: Hash
+    agent: Annotated[str, msgspec.Meta(max_length=64)]
+    height: Uint
+    finalized_height: Uint
+    listen_port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    features: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()
+    proof: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
+
+
+class Goodbye(PeerMessage):
+    """Why I hang up: a stable code and a sentence."""
+
+    code: ClassVar[int] = 3
+    size_max: ClassVar[int] = KILOBYTE
+    lane: ClassVar[Lane] = "consensus"
+    reason: Annotated[str, msgspec.Meta(max_length=64)]
+    sentence: Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class Ping(PeerMessage):
+    code: ClassVar[int] = 4
+    size_max: ClassVar[int] = 64
+    lane: ClassVar[Lane] = "consensus"
+    nonce: Uint
+
+
+class Pong(PeerMessage):
+    code: ClassVar[int] = 5
+    size_max: ClassVar[int] = 64
+    lane: ClassVar[Lane] = "consensus"
+    nonce: Uint
+
+
+class ConsensusFrame(PeerMessage):
+    """An engine's message: the engine's name, the message type's tag, its encoding."""
+
+    code: ClassVar[int] = 16
+    size_max: ClassVar[int] = BLOCK_SIZE_MAX + MEGABYTE
+    lane: ClassVar[Lane] = "consensus"
+    engine: Annotated[str, msgspec.Meta(max_length=64)]
+    tag: Uint
+    body: bytes
+
+
+class AnnounceTransactions(PeerMessage):
+    code: ClassVar[int] = 32
+    size_max: ClassVar[int] = 40 * KILOBYTE
+    ids: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=INVENTORY_MAX)]
+
+
+class GetTransactions(PeerMessage):
+    code: ClassVar[int] = 33
+    size_max: ClassVar[int] = 40 * KILOBYTE
+    ids: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=INVENTORY_MAX)]
+
+
+class Transactions(PeerMessage):
+    """Encoded transactions; ``missing``: asked for, but not (any more) here."""
+
+    code: ClassVar[int] = 34
+    size_max: ClassVar[int] = 2 * MEGABYTE
+    bodies: tuple[bytes, ...]
+    missing: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=INVENTORY_MAX)] = ()
+
+
+class AnnounceBlock(PeerMessage):
+    """A new head of mine: its head, and whether I hold a finality proof of it."""
+
+    code: ClassVar[int] = 48
+    size_max: ClassVar[int] = 128 * KILOBYTE
+    head: BlockHead
+    has_proof: bool
+
+
+class Status(PeerMessage):
+    """My head and finalized height now; sent every few seconds and when they jump."""
+
+    code: ClassVar[int] = 49
+    size_max: ClassVar[int] = KILOBYTE
+    head: Hash
+    height: Uint
+    finalized_height: Uint
+    weight: Annotated[bytes, msgspec.Meta(max_length=32)]
+    """Weight of my head's branch, big-endian."""
+
+
+class GetHeads(PeerMessage):
+    """Heads after the first id of ``locator`` that is on your chain; ``stop``: up to this id."""
+
+    code: ClassVar[int] = 50
+    size_max: ClassVar[int] = 4 * KILOBYTE
+    locator: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=LOCATOR_MAX)]
+    stop: Hash
+    count: Annotated[int, msgspec.Meta(ge=1, le=HEADS_MAX)] = HEADS_MAX
+
+
+class Heads(PeerMessage):
+    """Consecutive heads, lowest first; empty: nothing after your locator."""
+
+    code: ClassVar[int] = 51
+    size_max: ClassVar[int] = 8 * MEGABYTE
+    heads: Annotated[tuple[BlockHead, ...], msgspec.Meta(max_length=HEADS_MAX)]
+
+
+class GetBlocks(PeerMessage):
+    code: ClassVar[int] = 52
+    size_max: ClassVar[int] = 4 * KILOBYTE
+    ids: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=BLOCKS_MAX)]
+
+
+class BlockBody(PeerMessage):
+    """One whole block, with the finality proof that I hold of it."""
+
+    code: ClassVar[int] = 53
+    size_max: ClassVar[int] = BLOCK_SIZE_MAX + MEGABYTE
+    block: Block
+    proof: Proof | None
+
+
+class NoBlocks(PeerMessage):
+    """Asked for, but not here (pruned, or never had)."""
+
+    code: ClassVar[int] = 54
+    size_max: ClassVar[int] = 4 * KILOBYTE
+    ids: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=BLOCKS_MAX)]
+
+
+class FinalityProof(PeerMessage):
+    """A proof for a block that you may hold already."""
+
+    code: ClassVar[int] = 55
+    size_max: ClassVar[int] = PROOF_SIZE_MAX + KILOBYTE
+    block: Hash
+    proof: Proof
+
+
+class EvidenceFound(PeerMessage):
+    code: ClassVar[int] = 56
+    size_max: ClassVar[int] = 2 * EVIDENCE_SIZE_MAX + KILOBYTE
+    evidence: Evidence
+
+
+class GetPeers(PeerMessage):
+    code: ClassVar[int] = 64
+    size_max: ClassVar[int] = 64
+
+
+class PeerAddress(Record):
+    """Where a key accepts links. ``host`` is an IP address or a name."""
+
+    key: Hash
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class Peers(PeerMessage):
+    code: ClassVar[int] = 65
+    size_max: ClassVar[int] = 64 * KILOBYTE
+    addresses: Annotated[tuple[PeerAddress, ...], msgspec.Meta(max_length=ADDRESSES_MAX)]
+
+
+MESSAGE_TYPES: Final[dict[int, type[PeerMessage]]] = {
+    kind.code: kind for kind in PeerMessage.__subclasses__()
+}
+FRAME_SIZE_MAX: Final = 1 + max(kind.size_max for kind in MESSAGE_TYPES.values())
+
+
+def encode_frame(message: PeerMessage) -> bytes:
+    """The frame's bytes."""
+    return bytes([message.code]) + codec.encode(message)
+
+
+def decode_frame(frame: bytes) -> PeerMessage:
+    """The message in a frame. Raises InvalidEncoding (unknown type, too large, not canonical)."""
+    if not frame:
+        raise InvalidEncoding("empty-frame", "an empty frame")
+    kind = MESSAGE_TYPES.get(frame[0])
+    if kind is None:
+        raise InvalidEncoding("unknown-message", f"no message type has code {frame[0]}")
+    return codec.decode(frame[1:], kind, kind.size_max)
+
+
+__all__ = [
+    "FRAME_SIZE_MAX",
+    "MESSAGE_TYPES",
+    "AnnounceBlock",
+    "AnnounceTransactions",
+    "BlockBody",
+    "Challenge",
+    "ConsensusFrame",
+    "EvidenceFound",
+    "FinalityProof",
+    "GetBlocks",
+    "GetHeads",
+    "GetPeers",
+    "GetTransactions",
+    "Goodbye",
+    "Heads",
+    "Hello",
+    "Lane",
+    "NoBlocks",
+    "PeerAddress",
+    "PeerMessage",
+    "Peers",
+    "Ping",
+    "Pong",
+    "Status",
+    "Transactions",
+    "decode_frame",
+    "encode_frame",
+]
