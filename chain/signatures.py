@@ -19,7 +19,7 @@ class Signed(NamedTuple):
 
 
 class Verifier(Protocol):
-    """Checks signatures, in batches, so that worker processes or a simulator may stand behind it."""
+    """Checks signatures in batches, so that worker processes or a simulator may stand behind it."""
 
     def verify(self, claims: Sequence[Signed]) -> list[bool]:
         """For each claim whether its signature is valid. Never raises on odd input."""

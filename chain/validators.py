@@ -10,7 +10,7 @@ import msgspec
 
 from chain import codec
 from chain.address import Address
-from chain.codec import Record, Uint
+from chain.codec import Record
 from chain.hashing import sha256d
 
 VALIDATORS_MAX = 1_000
