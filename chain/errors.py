@@ -55,3 +55,16 @@ class DamagedStore(Exception):
 
 class ForeignStore(Exception):
     """The database is sound but belongs to another chain or a newer version of Moot."""
+
+
+class StoreLocked(Exception):
+    """Another process has the database open; the sentence says which path."""
+
+
+class StoreFailure(Exception):
+    """The disk refused a read or a write. After a failed write the store takes no more writes.
+
+    What reached the disk is unknown then (a failed fsync may mark pages clean, and a later one
+    may "succeed" without them: Rebello et al., "Can Applications Recover from fsync Failures?",
+    USENIX ATC 2020), so the only sound way on is to stop, and to open the database again.
+    """

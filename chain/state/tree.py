@@ -1,0 +1,222 @@
+"""The state as an immutable tree: a new version shares all that did not change with the old one.
+
+Which tree belongs to a set of keys and values depends on that set alone, never on the history
+that led to it. How the tree is hashed is told in chain.state.proofs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from chain.state.proofs import (
+    DEPTH_MAX,
+    EMPTY_ROOT,
+    OtherLeaf,
+    StateProof,
+    path_of,
+    verify_state_proof,
+)
+
+__all__ = ["EMPTY", "StateTree", "verify_state_proof"]
+
+_sha256 = hashlib.sha256
+_MASKS: Final = tuple(128 >> bit for bit in range(8))
+
+
+class _Leaf(msgspec.Struct, frozen=True, gc=False):
+    # gc=False here and below: a node refers to older nodes only, so no cycle can arise, and the
+    # collector need not walk through a hundred thousand of them again and again.
+    hash: bytes
+    path: bytes
+    key: bytes
+    value: bytes
+
+
+class _Inner(msgspec.Struct, frozen=True, gc=False):
+    hash: bytes
+    left: _Leaf | _Inner | None
+    right: _Leaf | _Inner | None
+
+
+_Node = _Leaf | _Inner | None
+
+
+class StateTree:
+    """Keys and values (bytes; values not empty) under one root hash."""
+
+    __slots__ = ("_top", "root")
+
+    root: bytes
+    """32 bytes that commit to every key and value; all zero for the empty state."""
+
+    def __init__(self, top: _Node = None) -> None:
+        self._top = top
+        self.root = EMPTY_ROOT if top is None else top.hash
+
+    @staticmethod
+    def build(items: Iterable[tuple[bytes, bytes]]) -> StateTree:
+        """The tree of these keys and values; of one key named twice the last one counts."""
+        return EMPTY.update(dict(items))
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of ``key``, or None."""
+        path = path_of(key)
+        node, depth = self._top, 0
+        while isinstance(node, _Inner):
+            node = node.right if path[depth >> 3] & _MASKS[depth & 7] else node.left
+            depth += 1
+        if node is None or node.path != path:
+            return None
+        return node.value
+
+    def update(self, changes: Mapping[bytes, bytes | None]) -> StateTree:
+        """The tree with these values set, or removed where None; itself where nothing changes."""
+        if not changes:
+            return self
+        leaves: list[tuple[bytes, _Leaf | None]] = []
+        for key, value in changes.items():
+            path = _sha256(key).digest()
+            if value is None:
+                leaves.append((path, None))
+            else:
+                assert value, "a state value is never empty: remove the key instead"
+                digest = _sha256(b"\x00" + path + _sha256(value).digest()).digest()
+                leaves.append((path, _Leaf(digest, path, key, value)))
+        leaves.sort(key=_path)
+        top = _merge(self._top, leaves, [path for path, _ in leaves], 0, len(leaves), 0)
+        return self if top is self._top else StateTree(top)
+
+    def prove(self, key: bytes) -> StateProof:
+        """Proof of the key's value, or of its absence."""
+        path = path_of(key)
+        siblings: list[bytes] = []
+        node, depth = self._top, 0
+        while isinstance(node, _Inner):
+            turns_right = path[depth >> 3] & _MASKS[depth & 7]
+            sibling = node.left if turns_right else node.right
+            node = node.right if turns_right else node.left
+            siblings.append(EMPTY_ROOT if sibling is None else sibling.hash)
+            depth += 1
+        if node is None:
+            return StateProof(tuple(siblings))
+        if node.path == path:
+            return StateProof(tuple(siblings), value=node.value)
+        other = OtherLeaf(node.path, _sha256(node.value).digest())
+        return StateProof(tuple(siblings), other=other)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All keys and values, ordered by sha256(key)."""
+        waiting: list[_Node] = [self._top]
+        while waiting:
+            node = waiting.pop()
+            while isinstance(node, _Inner):
+                waiting.append(node.right)
+                node = node.left
+            if node is not None:
+                yield node.key, node.value
+
+
+def _path(entry: tuple[bytes, _Leaf | None]) -> bytes:
+    return entry[0]
+
+
+def _join(left: _Node, right: _Node) -> _Node:
+    """The subtree with these halves: a lone leaf moves up, so that history leaves no trace."""
+    if left is None:
+        if right is None or isinstance(right, _Leaf):
+            return right
+        return _Inner(_sha256(b"\x01" + EMPTY_ROOT + right.hash).digest(), None, right)
+    if right is None:
+        if isinstance(left, _Leaf):
+            return left
+        return _Inner(_sha256(b"\x01" + left.hash + EMPTY_ROOT).digest(), left, None)
+    return _Inner(_sha256(b"\x01" + left.hash + right.hash).digest(), left, right)
+
+
+def _merge(
+    node: _Node,
+    leaves: list[tuple[bytes, _Leaf | None]],
+    paths: list[bytes],
+    low: int,
+    high: int,
+    depth: int,
+) -> _Node:
+    """``node``, whose paths share ``depth`` bits, with leaves[low:high] put in or taken out."""
+    if high - low == 1:
+        path, leaf = leaves[low]
+        return _merge_one(node, path, leaf, depth)
+    if not isinstance(node, _Inner):
+        if node is not None:
+            position = bisect_left(paths, node.path, low, high)
+            if position == high or paths[position] != node.path:
+                # An old leaf that stays is one more leaf to place.
+                placed = [*leaves[low:position], (node.path, node), *leaves[position:high]]
+                return _merge(None, placed, [path for path, _ in placed], 0, len(placed), depth)
+        node = None
+    middle = _split(paths, low, high, depth)
+    old_left, old_right = (None, None) if node is None else (node.left, node.right)
+    left = _merge(old_left, leaves, paths, low, middle, depth + 1) if middle > low else old_left
+    right = (
+        _merge(old_right, leaves, paths, middle, high, depth + 1) if middle < high else old_right
+    )
+    if node is not None and left is node.left and right is node.right:
+        return node
+    return _join(left, right)
+
+
+def _split(paths: list[bytes], low: int, high: int, depth: int) -> int:
+    """Where paths[low:high], equal in their first ``depth`` bits, turn from bit 0 to bit 1."""
+    path, index, mask = paths[low], depth >> 3, _MASKS[depth & 7]
+    first_of_right = path[:index] + bytes(((path[index] | mask) & ~(mask - 1),))
+    return bisect_left(paths, first_of_right, low, high)
+
+
+def _merge_one(node: _Node, path: bytes, leaf: _Leaf | None, depth: int) -> _Node:
+    """_merge for a single change, without recursion: most of the way down a change is alone."""
+    way: list[tuple[_Inner, int]] = []
+    below = node
+    while isinstance(below, _Inner):
+        bit = path[depth >> 3] & _MASKS[depth & 7]
+        way.append((below, bit))
+        below = below.right if bit else below.left
+        depth += 1
+    result: _Node
+    if below is None:
+        if leaf is None:
+            return node
+        result = leaf
+    elif below.path == path:
+        if leaf is not None and leaf.hash == below.hash:
+            return node
+        result = leaf
+    elif leaf is None:
+        return node
+    else:
+        result = _fork(below, leaf, depth)
+    while way:
+        parent, bit = way.pop()
+        result = _join(parent.left, result) if bit else _join(result, parent.right)
+    return result
+
+
+def _fork(first: _Leaf, second: _Leaf, depth: int) -> _Node:
+    """The subtree at ``depth`` with just these two leaves."""
+    difference = int.from_bytes(first.path, "big") ^ int.from_bytes(second.path, "big")
+    fork = DEPTH_MAX - difference.bit_length()
+    left, right = (first, second) if first.path < second.path else (second, first)
+    node = _join(left, right)
+    for level in range(fork - 1, depth - 1, -1):
+        if first.path[level >> 3] & _MASKS[level & 7]:
+            node = _join(None, node)
+        else:
+            node = _join(node, None)
+    return node
+
+
+EMPTY: Final = StateTree()
+"""The state with nothing in it."""

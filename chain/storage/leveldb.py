@@ -1,0 +1,200 @@
+"""The store on disk: LevelDB behind one function.
+
+LevelDB's own checks are on (paranoid recovery, checksums on every read), and what it reports comes
+out as one of four errors with a sentence: DamagedStore, ForeignStore, StoreLocked, StoreFailure.
+What it would pass over in silence is checked here before it opens: a directory whose ``CURRENT``
+is gone (it would begin afresh and delete the rest).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import plyvel
+
+from chain import codec
+from chain.codec import Record, Uint
+from chain.errors import DamagedStore, ForeignStore, InvalidEncoding, StoreFailure, StoreLocked
+from chain.storage import SCHEMA_KEY, Changes, Store, prefix_end
+
+MAGIC: Final = "moot"
+SCHEMA_VERSION: Final = 1
+WRITE_BUFFER_SIZE: Final = 8 * 1024 * 1024
+"""Bytes gathered in memory before a table is written: one large block always fits."""
+BLOOM_FILTER_BITS: Final = 10
+"""Bits a key: about one needless table read in a hundred look-ups of absent keys."""
+
+_LEVELDB_FILE = re.compile(
+    r"CURRENT|LOCK|LOG|LOG\.old|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp)", re.ASCII
+)
+_UNBORN_FILE = re.compile(r"LOCK|LOG|LOG\.old|MANIFEST-000001|000001\.dbtmp", re.ASCII)
+"""What a crash in LevelDB's very first moments leaves: nothing in it can be anybody's data."""
+_REMEDY = "restore a backup, or delete the directory and let the node fetch the chain again"
+
+
+class _Schema(Record):
+    magic: str
+    version: Uint
+
+
+class _LevelDBStore:
+    """A Store in a LevelDB directory. Made by open_leveldb."""
+
+    def __init__(self, database: Any, path: Path) -> None:
+        self._database = database
+        self._path = path
+        self._refusal: str | None = None
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._database.get(key, verify_checksums=True)
+        except (plyvel.Error, OSError) as error:
+            raise _read_error(self._path, error) from error
+        return value
+
+    def write(self, changes: Changes, sync: bool) -> None:
+        if self._refusal is not None:
+            raise StoreFailure(self._refusal)
+        try:
+            with self._database.write_batch(transaction=True, sync=sync) as batch:
+                for key, value in changes:
+                    assert key != SCHEMA_KEY, "the schema key is the store's own"
+                    if value is None:
+                        batch.delete(key)
+                    else:
+                        batch.put(key, value)
+        except (plyvel.Error, OSError) as error:
+            self._refusal = (
+                f"writing to the database at {self._path} failed ({error}): nothing more is"
+                " written, since what reached the disk is unknown; see to the disk (space,"
+                " hardware), then start again"
+            )
+            raise StoreFailure(self._refusal) from error
+
+    def scan(
+        self, prefix: bytes, *, start: bytes = b"", reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        bounds: dict[str, Any] = {"start": prefix, "stop": prefix_end(prefix)}
+        if start and reverse:
+            bounds.update(stop=prefix + start, include_stop=True)
+        elif start:
+            bounds.update(start=prefix + start)
+        try:
+            rows = self._database.iterator(reverse=reverse, verify_checksums=True, **bounds)
+        except (plyvel.Error, OSError) as error:
+            raise _read_error(self._path, error) from error
+        return self._checked(rows)
+
+    def _checked(self, rows: Any) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            for key, value in rows:
+                if key != SCHEMA_KEY:
+                    yield key, value
+        except (plyvel.Error, OSError) as error:
+            raise _read_error(self._path, error) from error
+        finally:
+            rows.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def open_leveldb(path: Path, *, create: bool) -> Store:
+    """Opens the database in the directory ``path``; with ``create`` makes it where there is none.
+
+    Raises DamagedStore where there is none (and ``create`` is off) or it is broken, ForeignStore
+    where it is not Moot's or of a newer version, StoreLocked where a process has it open, and
+    StoreFailure where the disk refuses. Nothing that is not ours is ever changed.
+    """
+    exists = _check_directory(path, create)
+    if not exists:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreFailure(f"cannot make the directory {path}: {error.strerror}") from error
+    database = _open_database(path, create)
+    store = _LevelDBStore(database, path)
+    try:
+        _check_schema(store, database, path, create)
+    except (DamagedStore, ForeignStore, StoreFailure):
+        database.close()
+        raise
+    return store
+
+
+def _check_directory(path: Path, create: bool) -> bool:
+    """Whether a database is there; raises where opening it would destroy or disguise something."""
+    try:
+        names = sorted(entry.name for entry in path.iterdir())
+    except FileNotFoundError:
+        names = []
+    except NotADirectoryError:
+        raise ForeignStore(f"{path} is a file, not a database directory") from None
+    except OSError as error:
+        raise StoreFailure(f"cannot read the directory {path}: {error.strerror}") from error
+    if "CURRENT" in names:
+        return True
+    strangers = [name for name in names if not _LEVELDB_FILE.fullmatch(name)]
+    if strangers:
+        raise ForeignStore(
+            f"{path} holds other files ({strangers[0]}) and no database: choose another directory"
+        )
+    if any(not _UNBORN_FILE.fullmatch(name) for name in names):
+        raise DamagedStore(f"the database at {path} has lost its CURRENT file: {_REMEDY}")
+    if not create:
+        raise DamagedStore(f"there is no database at {path}: check the path, or initialise a node")
+    return False
+
+
+def _open_database(path: Path, create: bool) -> Any:
+    try:
+        return plyvel.DB(
+            str(path),
+            create_if_missing=create,
+            paranoid_checks=True,
+            write_buffer_size=WRITE_BUFFER_SIZE,
+            bloom_filter_bits=BLOOM_FILTER_BITS,
+        )
+    except (plyvel.Error, OSError) as error:
+        text = str(error)
+        if "LOCK" in text or "lock" in text:
+            raise StoreLocked(
+                f"the database at {path} is open in another process: stop that one first"
+            ) from error
+        raise _read_error(path, error) from error
+
+
+def _check_schema(store: _LevelDBStore, database: Any, path: Path, create: bool) -> None:
+    raw = store.get(SCHEMA_KEY)
+    if raw is None:
+        if next(store.scan(b""), None) is not None:
+            raise ForeignStore(f"the database at {path} was not made by Moot: choose another path")
+        if not create:
+            raise DamagedStore(f"the database at {path} is empty, with no mark of Moot: {_REMEDY}")
+        mark = codec.encode(_Schema(MAGIC, SCHEMA_VERSION))
+        try:
+            database.put(SCHEMA_KEY, mark, sync=True)
+        except (plyvel.Error, OSError) as error:
+            raise StoreFailure(f"cannot write to the database at {path}: {error}") from error
+        return
+    try:
+        schema = codec.decode(raw, _Schema)
+    except InvalidEncoding:
+        raise ForeignStore(f"the database at {path} bears a mark that is not Moot's") from None
+    if schema.magic != MAGIC:
+        raise ForeignStore(f"the database at {path} was made by {schema.magic!r}, not by Moot")
+    if schema.version > SCHEMA_VERSION:
+        raise ForeignStore(
+            f"the database at {path} has schema {schema.version}, this Moot knows up to"
+            f" {SCHEMA_VERSION}: upgrade Moot"
+        )
+
+
+def _read_error(path: Path, error: Exception) -> DamagedStore | StoreFailure:
+    """Ours for LevelDB's: corruption is damage; everything else is the disk's refusal."""
+    if isinstance(error, plyvel.CorruptionError):
+        return DamagedStore(f"the database at {path} is damaged ({error}): {_REMEDY}")
+    return StoreFailure(f"the database at {path} cannot be read ({error})")
