@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -169,6 +169,30 @@ class Rules(Protocol):
         ...
 
     def state_changes(self, block: BlockHead, view: ChainView) -> tuple[StateChange, ...]: ...
+
+
+@runtime_checkable
+class WorkRules(Protocol):
+    """What Rules offer besides, where blocks are found by work (docs/decisions/0005).
+
+    For builders and for miners outside the node, who prepare headers that no engine asked for.
+    """
+
+    def next_bits(self, view: ChainView, parent: BlockId, time_s: int) -> int:
+        """Compact target of the child of ``parent`` whose header says ``time_s``."""
+        ...
+
+    def reward(self, height: int) -> int:
+        """Base units that the block at ``height`` mints, fees not counted."""
+        ...
+
+    def earliest_time_s(self, view: ChainView, parent: BlockId) -> int:
+        """The least header time, in seconds, that a child of ``parent`` may have."""
+        ...
+
+    def target(self, bits: int) -> int:
+        """The greatest hash that counts under ``bits``. Raises InvalidBlock if they are bad."""
+        ...
 
 
 # ------------------------------------------------------------------------- events: what happened
