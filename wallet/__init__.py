@@ -1,0 +1,1 @@
+"""Keys and intent: derivation, keystore, signing, building transactions."""
