@@ -7,9 +7,9 @@ that led to it. How the tree is hashed is told in chain.state.proofs.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, final
 
 import msgspec
 
@@ -28,6 +28,7 @@ _sha256 = hashlib.sha256
 _MASKS: Final = tuple(128 >> bit for bit in range(8))
 
 
+@final
 class _Leaf(msgspec.Struct, frozen=True, gc=False):
     # gc=False here and below: a node refers to older nodes only, so no cycle can arise, and the
     # collector need not walk through a hundred thousand of them again and again.
@@ -37,6 +38,7 @@ class _Leaf(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
+@final
 class _Inner(msgspec.Struct, frozen=True, gc=False):
     hash: bytes
     left: _Leaf | _Inner | None
@@ -67,7 +69,7 @@ class StateTree:
         """The value of ``key``, or None."""
         path = path_of(key)
         node, depth = self._top, 0
-        while isinstance(node, _Inner):
+        while type(node) is _Inner:
             node = node.right if path[depth >> 3] & _MASKS[depth & 7] else node.left
             depth += 1
         if node is None or node.path != path:
@@ -78,17 +80,17 @@ class StateTree:
         """The tree with these values set, or removed where None; itself where nothing changes."""
         if not changes:
             return self
-        leaves: list[tuple[bytes, _Leaf | None]] = []
+        leaves: dict[bytes, _Leaf | None] = {}
         for key, value in changes.items():
             path = _sha256(key).digest()
             if value is None:
-                leaves.append((path, None))
+                leaves[path] = None
             else:
                 assert value, "a state value is never empty: remove the key instead"
                 digest = _sha256(b"\x00" + path + _sha256(value).digest()).digest()
-                leaves.append((path, _Leaf(digest, path, key, value)))
-        leaves.sort(key=_path)
-        top = _merge(self._top, leaves, [path for path, _ in leaves], 0, len(leaves), 0)
+                leaves[path] = _Leaf(digest, path, key, value)
+        paths = sorted(leaves)
+        top = _merge(self._top, leaves, paths, 0, len(paths), 0)
         return self if top is self._top else StateTree(top)
 
     def prove(self, key: bytes) -> StateProof:
@@ -96,7 +98,7 @@ class StateTree:
         path = path_of(key)
         siblings: list[bytes] = []
         node, depth = self._top, 0
-        while isinstance(node, _Inner):
+        while type(node) is _Inner:
             turns_right = path[depth >> 3] & _MASKS[depth & 7]
             sibling = node.left if turns_right else node.right
             node = node.right if turns_right else node.left
@@ -114,15 +116,11 @@ class StateTree:
         waiting: list[_Node] = [self._top]
         while waiting:
             node = waiting.pop()
-            while isinstance(node, _Inner):
+            while type(node) is _Inner:
                 waiting.append(node.right)
                 node = node.left
             if node is not None:
                 yield node.key, node.value
-
-
-def _path(entry: tuple[bytes, _Leaf | None]) -> bytes:
-    return entry[0]
 
 
 def _join(left: _Node, right: _Node) -> _Node:
@@ -140,33 +138,35 @@ def _join(left: _Node, right: _Node) -> _Node:
 
 def _merge(
     node: _Node,
-    leaves: list[tuple[bytes, _Leaf | None]],
+    leaves: dict[bytes, _Leaf | None],
     paths: list[bytes],
     low: int,
     high: int,
     depth: int,
 ) -> _Node:
-    """``node``, whose paths share ``depth`` bits, with leaves[low:high] put in or taken out."""
+    """``node``, whose paths share ``depth`` bits, with the leaves of paths[low:high] put in.
+
+    Those are at least one, sorted, and share these bits too; None takes a leaf out.
+    """
     if high - low == 1:
-        path, leaf = leaves[low]
-        return _merge_one(node, path, leaf, depth)
-    if not isinstance(node, _Inner):
-        if node is not None:
-            position = bisect_left(paths, node.path, low, high)
-            if position == high or paths[position] != node.path:
-                # An old leaf that stays is one more leaf to place.
-                placed = [*leaves[low:position], (node.path, node), *leaves[position:high]]
-                return _merge(None, placed, [path for path, _ in placed], 0, len(placed), depth)
-        node = None
+        return _merge_one(node, paths[low], leaves[paths[low]], depth)
+    left: _Node
+    right: _Node
+    left = right = None
+    if type(node) is _Inner:
+        left, right = node.left, node.right
+    elif node is not None and node.path not in leaves:
+        # An old leaf that stays: one more to be placed.
+        leaves[node.path] = node
+        paths = paths[low:high]
+        insort(paths, node.path)
+        low, high = 0, len(paths)
     middle = _split(paths, low, high, depth)
-    old_left, old_right = (None, None) if node is None else (node.left, node.right)
-    left = _merge(old_left, leaves, paths, low, middle, depth + 1) if middle > low else old_left
-    right = (
-        _merge(old_right, leaves, paths, middle, high, depth + 1) if middle < high else old_right
-    )
-    if node is not None and left is node.left and right is node.right:
+    new_left = _merge(left, leaves, paths, low, middle, depth + 1) if low < middle else left
+    new_right = _merge(right, leaves, paths, middle, high, depth + 1) if middle < high else right
+    if new_left is left and new_right is right and type(node) is _Inner:
         return node
-    return _join(left, right)
+    return _join(new_left, new_right)
 
 
 def _split(paths: list[bytes], low: int, high: int, depth: int) -> int:
@@ -178,30 +178,37 @@ def _split(paths: list[bytes], low: int, high: int, depth: int) -> int:
 
 def _merge_one(node: _Node, path: bytes, leaf: _Leaf | None, depth: int) -> _Node:
     """_merge for a single change, without recursion: most of the way down a change is alone."""
-    way: list[tuple[_Inner, int]] = []
+    way: list[_Inner] = []
     below = node
-    while isinstance(below, _Inner):
-        bit = path[depth >> 3] & _MASKS[depth & 7]
-        way.append((below, bit))
-        below = below.right if bit else below.left
+    while type(below) is _Inner:
+        way.append(below)
+        below = below.right if path[depth >> 3] & _MASKS[depth & 7] else below.left
         depth += 1
-    result: _Node
+    new: _Node = leaf
     if below is None:
         if leaf is None:
             return node
-        result = leaf
     elif below.path == path:
         if leaf is not None and leaf.hash == below.hash:
             return node
-        result = leaf
     elif leaf is None:
         return node
     else:
-        result = _fork(below, leaf, depth)
+        new = _fork(below, leaf, depth)
+    old: _Node = below
     while way:
-        parent, bit = way.pop()
-        result = _join(parent.left, result) if bit else _join(result, parent.right)
-    return result
+        parent = way.pop()
+        left, right = parent.left, parent.right
+        if left is old:
+            left = new
+        else:
+            right = new
+        if left is None or right is None:
+            new = _join(left, right)
+        else:  # as _join, here for speed: this line runs some eight times a change
+            new = _Inner(_sha256(b"\x01" + left.hash + right.hash).digest(), left, right)
+        old = parent
+    return new
 
 
 def _fork(first: _Leaf, second: _Leaf, depth: int) -> _Node:
