@@ -2,23 +2,39 @@
 
 LevelDB's own checks are on (paranoid recovery, checksums on every read), and what it reports comes
 out as one of four errors with a sentence: DamagedStore, ForeignStore, StoreLocked, StoreFailure.
-What it would pass over in silence is checked here before it opens: a directory whose ``CURRENT``
-is gone (it would begin afresh and delete the rest).
+What it would pass over in silence is checked before it opens: a directory whose ``CURRENT`` is gone
+(it would begin afresh and delete the rest), and a log that is gone (it would go on without what was
+in it). What no check can tell is a log that lost its tail: LevelDB takes that for a write that a
+crash interrupted, and goes on from the last whole batch.
+
+docs/decisions/0002 says which binding serves which Python and platform.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import plyvel
-
 from chain import codec
 from chain.codec import Record, Uint
 from chain.errors import DamagedStore, ForeignStore, InvalidEncoding, StoreFailure, StoreLocked
 from chain.storage import SCHEMA_KEY, Changes, Store, prefix_end
+from chain.storage.manifest import files_of
+
+
+def _binding() -> Any:
+    """plyvel (also installed by plyvel-ci), or its fork plyvel-next under its own name."""
+    try:
+        return importlib.import_module("plyvel")
+    except ModuleNotFoundError:
+        return importlib.import_module("plyvel_next")
+
+
+plyvel: Final = _binding()
 
 MAGIC: Final = "moot"
 SCHEMA_VERSION: Final = 1
@@ -32,6 +48,8 @@ _LEVELDB_FILE = re.compile(
 )
 _UNBORN_FILE = re.compile(r"LOCK|LOG|LOG\.old|MANIFEST-000001|000001\.dbtmp", re.ASCII)
 """What a crash in LevelDB's very first moments leaves: nothing in it can be anybody's data."""
+_BROKEN_FILE = re.compile(r"^IO error: .*(Invalid argument|No such file or directory)$", re.S)
+"""A table too short for its index, or gone: to LevelDB both are errors of the disk."""
 _REMEDY = "restore a backup, or delete the directory and let the node fetch the chain again"
 
 
@@ -68,7 +86,7 @@ class _LevelDBStore:
                         batch.put(key, value)
         except (plyvel.Error, OSError) as error:
             self._refusal = (
-                f"writing to the database at {self._path} failed ({error}): nothing more is"
+                f"writing to the database at {self._path} failed ({_text(error)}): nothing more is"
                 " written, since what reached the disk is unknown; see to the disk (space,"
                 " hardware), then start again"
             )
@@ -111,11 +129,12 @@ def open_leveldb(path: Path, *, create: bool) -> Store:
     """
     exists = _check_directory(path, create)
     if not exists:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreFailure(f"cannot make the directory {path}: {error.strerror}") from error
-    database = _open_database(path, create)
+        _make_directory(path)
+    problem = _missing_files(path) if exists else None
+    if problem is not None:
+        _refuse_if_locked(path)  # a live database's files change while they are looked at
+        raise DamagedStore(f"the database at {path} is damaged ({problem}): {_REMEDY}")
+    database = _open_database(path, create_if_missing=create)
     store = _LevelDBStore(database, path)
     try:
         _check_schema(store, database, path, create)
@@ -149,18 +168,62 @@ def _check_directory(path: Path, create: bool) -> bool:
     return False
 
 
-def _open_database(path: Path, create: bool) -> Any:
+def _make_directory(path: Path) -> None:
+    """Makes ``path``, and its own entry in the directory above durable (LevelDB does not)."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        above = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
+    except OSError as error:
+        raise StoreFailure(f"cannot make the directory {path}: {error.strerror}") from error
+
+
+def _missing_files(path: Path) -> str | None:
+    """What LevelDB's manifest names and the directory lacks, in words; None: nothing."""
+    try:
+        manifest = path / (path / "CURRENT").read_text("ascii").strip()
+        files = files_of(manifest.read_bytes())
+    except (OSError, UnicodeDecodeError, ValueError):
+        return None  # LevelDB will say what is wrong with CURRENT or the manifest
+    if files is None:
+        return None
+    if files.log and not (path / f"{files.log:06}.log").exists():
+        return f"the log {files.log:06}.log is gone, with the latest writes"
+    for number, size in files.tables.items():
+        table = path / f"{number:06}.ldb"
+        try:
+            found = table.stat().st_size
+        except FileNotFoundError:
+            return f"the table {table.name} is gone"
+        except OSError as error:
+            raise StoreFailure(f"cannot read {table}: {error.strerror}") from error
+        if found != size:
+            return f"the table {table.name} has {found} bytes where {size} were written"
+    return None
+
+
+def _refuse_if_locked(path: Path) -> None:
+    """Raises StoreLocked where a process has the database open; changes nothing in it."""
+    try:
+        _open_database(path, error_if_exists=True).close()
+    except (DamagedStore, StoreFailure):
+        return  # LevelDB takes the lock before it refuses what exists
+
+
+def _open_database(path: Path, **options: bool) -> Any:
     try:
         return plyvel.DB(
             str(path),
-            create_if_missing=create,
             paranoid_checks=True,
             write_buffer_size=WRITE_BUFFER_SIZE,
             bloom_filter_bits=BLOOM_FILTER_BITS,
+            **options,
         )
     except (plyvel.Error, OSError) as error:
-        text = str(error)
-        if "LOCK" in text or "lock" in text:
+        if _text(error).startswith("IO error: lock "):
             raise StoreLocked(
                 f"the database at {path} is open in another process: stop that one first"
             ) from error
@@ -178,7 +241,7 @@ def _check_schema(store: _LevelDBStore, database: Any, path: Path, create: bool)
         try:
             database.put(SCHEMA_KEY, mark, sync=True)
         except (plyvel.Error, OSError) as error:
-            raise StoreFailure(f"cannot write to the database at {path}: {error}") from error
+            raise StoreFailure(f"cannot write to the database at {path}: {_text(error)}") from error
         return
     try:
         schema = codec.decode(raw, _Schema)
@@ -194,7 +257,14 @@ def _check_schema(store: _LevelDBStore, database: Any, path: Path, create: bool)
 
 
 def _read_error(path: Path, error: Exception) -> DamagedStore | StoreFailure:
-    """Ours for LevelDB's: corruption is damage; everything else is the disk's refusal."""
-    if isinstance(error, plyvel.CorruptionError):
-        return DamagedStore(f"the database at {path} is damaged ({error}): {_REMEDY}")
-    return StoreFailure(f"the database at {path} cannot be read ({error})")
+    """Ours for LevelDB's: what says "damage", and what says that the disk refuses."""
+    text = _text(error)
+    if isinstance(error, plyvel.CorruptionError) or _BROKEN_FILE.search(text):
+        return DamagedStore(f"the database at {path} is damaged ({text}): {_REMEDY}")
+    return StoreFailure(f"the database at {path} cannot be read ({text})")
+
+
+def _text(error: Exception) -> str:
+    """LevelDB's own words; its binding hands them out as bytes."""
+    words = error.args[0] if error.args else ""
+    return words.decode(errors="replace") if isinstance(words, bytes) else str(error)
