@@ -32,6 +32,9 @@ BLOCKS_MAX: Final = 64
 ADDRESSES_MAX: Final = 100
 """Addresses in one peer exchange."""
 
+PIECE_SIZE_MAX: Final = 64 * KILOBYTE
+"""Bytes of a bulk frame sent at once: 5 ms of a 100 Mbit/s link, which a vote can wait."""
+
 Lane = Literal["consensus", "bulk"]
 
 
@@ -97,6 +100,19 @@ class Pong(PeerMessage):
     size_max: ClassVar[int] = 64
     lane: ClassVar[Lane] = "consensus"
     nonce: Uint
+
+
+class Piece(PeerMessage):
+    """A part of a large bulk frame, so that consensus messages can go in between.
+
+    The pieces of one frame come in order and nothing else of the bulk lane between them;
+    ``last`` ends it. Pieces joined are a frame of the bulk lane and never a Piece again.
+    """
+
+    code: ClassVar[int] = 6
+    size_max: ClassVar[int] = PIECE_SIZE_MAX + 64
+    last: bool
+    body: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PIECE_SIZE_MAX)]
 
 
 class ConsensusFrame(PeerMessage):
@@ -251,6 +267,7 @@ def decode_frame(frame: bytes) -> PeerMessage:
 __all__ = [
     "FRAME_SIZE_MAX",
     "MESSAGE_TYPES",
+    "PIECE_SIZE_MAX",
     "AnnounceBlock",
     "AnnounceTransactions",
     "BlockBody",
@@ -270,6 +287,7 @@ __all__ = [
     "PeerAddress",
     "PeerMessage",
     "Peers",
+    "Piece",
     "Ping",
     "Pong",
     "Status",
