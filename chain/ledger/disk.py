@@ -1,0 +1,317 @@
+"""What lies on disk, and under which key. One table, one place.
+
+======  ===========================  =======================================================
+prefix  rest of the key              value (canonical encoding unless said otherwise)
+======  ===========================  =======================================================
+``M``   ``genesis``                  the Genesis that this database was made for
+``M``   ``base``                     BaseRow: the block whose state the ``S`` rows hold
+``M``   ``head``, ``final``          block id (32 raw bytes); hints, trusted only where known
+``M``   ``record``                   the engine's durable record (raw)
+``S``   state key                    state value of the base block (raw)
+``B``   height (8) + block id        Block, on any branch
+``I``   block id                     IndexRow: head, weight, skip, hash of the validator set
+``H``   height (8)                   block id (raw) of the main chain, up to the base
+``R``   block id                     ResultRow: receipts and credits
+``D``   block id                     DeltaRow: state before and after (no engine finality only)
+``F``   block id                     Proof
+``V``   hash                         ValidatorSet
+``T``   transaction id               PlaceRow: height and position, main chain up to the base
+``A``   address, height (8), place   empty; place (4) is the position plus one, 0: the reward
+``C``   address                      AddressStats, main chain up to the base
+======  ===========================  =======================================================
+
+Integers in keys are big-endian, so that byte order is order of height.
+
+No batch leans on an earlier unsynced one, because a power loss can keep a later write and lose an
+earlier (a LevelDB log that was rotated): what moves the base is one synced batch that holds all it
+needs; the rest (bodies, proofs, hints) is checked for gaps when it is read again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+from chain import codec
+from chain.address import Address
+from chain.block import Block, BlockHead
+from chain.codec import Hash, Record, Uint
+from chain.errors import DamagedStore, InvalidEncoding
+from chain.execution import Credit, Receipt
+from chain.hashing import BlockId, TxId
+from chain.proof import Proof
+from chain.storage import Store
+from chain.validators import ValidatorSet
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+GENESIS_KEY: Final = b"Mgenesis"
+BASE_KEY: Final = b"Mbase"
+HEAD_KEY: Final = b"Mhead"
+FINAL_KEY: Final = b"Mfinal"
+RECORD_KEY: Final = b"Mrecord"
+STATE: Final = b"S"
+BODY: Final = b"B"
+HISTORY: Final = b"A"
+
+INDEX_CACHE: Final = 8_192
+"""Index rows kept decoded: a head weighs about 1 kB, so 8 MB."""
+BODY_CACHE: Final = 32
+"""Bodies kept decoded; at most 8 MiB each, and far less as a rule."""
+
+Rows = dict[bytes, bytes | None]
+"""Keys to new values (None deletes) of one atomic write, in the order in which they came."""
+
+
+class BaseRow(Record, frozen=True):
+    """The block whose state lies flat on disk."""
+
+    block: Hash
+    height: Uint
+
+
+class IndexRow(Record, frozen=True):
+    """What is kept of each block for navigation.
+
+    ``weight``: of the branch that ends here, big-endian (work outgrows 63 bits). ``skip``: the
+    ancestor at ``skip_height(height)``. ``validators``: hash of the set in the state after it.
+    """
+
+    head: BlockHead
+    weight: bytes
+    skip: Hash
+    validators: Hash
+
+
+class ResultRow(Record, frozen=True):
+    """What executing a block gave besides the state."""
+
+    receipts: tuple[Receipt, ...]
+    credits: tuple[Credit, ...]
+
+
+class DeltaRow(Record, frozen=True):
+    """(state key, value before, value after) for every key that a block changed."""
+
+    changes: tuple[tuple[bytes, bytes | None, bytes | None], ...]
+
+
+class PlaceRow(Record, frozen=True):
+    """Where a transaction stands on the main chain."""
+
+    height: Uint
+    position: Uint
+
+
+class AddressStats(Record, frozen=True):
+    """What an address did, in the words of Esplora's ``chain_stats``.
+
+    A transaction is one debit of its sender (everything moved, plus the fee) and one credit for
+    each transfer that was done; a block's reward is one credit for each recipient and change.
+    Sums are in base units. ``tx_count`` counts transactions and rewards.
+    """
+
+    tx_count: int = 0
+    funded_count: int = 0
+    funded_sum: int = 0
+    spent_count: int = 0
+    spent_sum: int = 0
+
+    def plus(self, other: AddressStats, sign: int = 1) -> AddressStats:
+        """The sum; with ``sign`` -1 the difference."""
+        return AddressStats(
+            self.tx_count + sign * other.tx_count,
+            self.funded_count + sign * other.funded_count,
+            self.funded_sum + sign * other.funded_sum,
+            self.spent_count + sign * other.spent_count,
+            self.spent_sum + sign * other.spent_sum,
+        )
+
+
+NO_STATS: Final = AddressStats()
+
+
+def body_key(height: int, block: BlockId) -> bytes:
+    return BODY + height.to_bytes(8, "big") + block
+
+
+def index_key(block: BlockId) -> bytes:
+    return b"I" + block
+
+
+def height_key(height: int) -> bytes:
+    return b"H" + height.to_bytes(8, "big")
+
+
+def result_key(block: BlockId) -> bytes:
+    return b"R" + block
+
+
+def delta_key(block: BlockId) -> bytes:
+    return b"D" + block
+
+
+def proof_key(block: BlockId) -> bytes:
+    return b"F" + block
+
+
+def validators_key(hash_: bytes) -> bytes:
+    return b"V" + hash_
+
+
+def place_key(txid: TxId) -> bytes:
+    return b"T" + txid
+
+
+def stats_key(address: Address) -> bytes:
+    return b"C" + address
+
+
+def history_key(address: Address, height: int, position: int) -> bytes:
+    """``position`` -1 is the block's reward; it stands before the transactions."""
+    return HISTORY + address + history_rest(height, position)
+
+
+def history_rest(height: int, position: int) -> bytes:
+    return height.to_bytes(8, "big") + (position + 1).to_bytes(4, "big")
+
+
+class Cache(Generic[K, V]):
+    """The last ``size`` values that were asked for."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        self._values.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Disk:
+    """Typed access to a Store. A value that does not decode is a DamagedStore."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._index: Cache[BlockId, IndexRow] = Cache(INDEX_CACHE)
+        self._bodies: Cache[BlockId, Block] = Cache(BODY_CACHE)
+        self._sets: dict[bytes, ValidatorSet] = {}
+
+    def write(self, rows: Rows, *, sync: bool) -> None:
+        """One atomic write."""
+        if rows:
+            self.store.write(list(rows.items()), sync)
+
+    def forget(self, block: BlockId) -> None:
+        """Drops what is cached of a block that is deleted."""
+        self._index.drop(block)
+        self._bodies.drop(block)
+
+    def base(self) -> BaseRow | None:
+        return self._read(BASE_KEY, BaseRow)
+
+    def index(self, block: BlockId) -> IndexRow | None:
+        row = self._index.get(block)
+        if row is None:
+            row = self._read(index_key(block), IndexRow)
+            if row is not None:
+                self._index.put(block, row)
+        return row
+
+    def body(self, height: int, block: BlockId) -> Block | None:
+        body = self._bodies.get(block)
+        if body is None:
+            body = self._read(body_key(height, block), Block)
+            if body is not None:
+                self._bodies.put(block, body)
+        return body
+
+    def bodies_from(self, height: int) -> Iterator[Block]:
+        """All stored blocks at ``height`` and above, lowest first, ties by id."""
+        start = height.to_bytes(8, "big")
+        for key, raw in self.store.scan(BODY, start=start):
+            yield _decoded(key, raw, Block)
+
+    def ids_at(self, height: int) -> list[BlockId]:
+        """Ids of the blocks stored at ``height`` on any branch, in byte order."""
+        prefix = BODY + height.to_bytes(8, "big")
+        return [key[len(prefix) :] for key, _ in self.store.scan(prefix)]
+
+    def id_at(self, height: int) -> BlockId | None:
+        return self.store.get(height_key(height))
+
+    def result(self, block: BlockId) -> ResultRow | None:
+        return self._read(result_key(block), ResultRow)
+
+    def delta(self, block: BlockId) -> DeltaRow | None:
+        return self._read(delta_key(block), DeltaRow)
+
+    def proof(self, block: BlockId) -> Proof | None:
+        return self._read(proof_key(block), Proof)
+
+    def place(self, txid: TxId) -> PlaceRow | None:
+        return self._read(place_key(txid), PlaceRow)
+
+    def stats(self, address: Address) -> AddressStats:
+        return self._read(stats_key(address), AddressStats) or NO_STATS
+
+    def validators(self, hash_: bytes) -> ValidatorSet | None:
+        found = self._sets.get(hash_)
+        if found is None:
+            found = self._read(validators_key(hash_), ValidatorSet)
+            if found is not None:
+                self._sets[hash_] = found
+        return found
+
+    def keep_validators(self, validators: ValidatorSet) -> None:
+        """Remembers a set before the block that brings it is written."""
+        self._sets[validators.hash] = validators
+
+    def state_items(self) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self.store.scan(STATE):
+            yield key[len(STATE) :], value
+
+    def history(
+        self, address: Address, before: tuple[int, int] | None, count: int
+    ) -> Iterator[tuple[int, int]]:
+        """(height, position) of what touched an address, newest first, all before ``before``."""
+        prefix = HISTORY + address
+        start = b"" if before is None else history_rest(*before)
+        for key, _ in self.store.scan(prefix, start=start, reverse=True):
+            place = int.from_bytes(key[-12:-4], "big"), int.from_bytes(key[-4:], "big") - 1
+            if place == before:
+                continue
+            if count <= 0:
+                return
+            count -= 1
+            yield place
+
+    def _read(self, key: bytes, kind: type[V]) -> V | None:
+        raw = self.store.get(key)
+        return None if raw is None else _decoded(key, raw, kind)
+
+
+def _decoded(key: bytes, raw: bytes, kind: type[V]) -> V:
+    try:
+        return codec.decode(raw, kind)
+    except InvalidEncoding as error:
+        raise DamagedStore(
+            f"the database row {key[:1].decode('ascii', 'replace')}/{key[1:].hex()} cannot be "
+            f"read ({error.sentence}); delete the database and let the node sync again"
+        ) from error

@@ -1,0 +1,94 @@
+"""Which rows a block adds to the disk, and which it takes away when it is unwound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chain import codec
+from chain.address import Address
+from chain.ledger.disk import (
+    BASE_KEY,
+    STATE,
+    AddressStats,
+    BaseRow,
+    DeltaRow,
+    Disk,
+    PlaceRow,
+    Rows,
+    body_key,
+    delta_key,
+    height_key,
+    history_key,
+    index_key,
+    place_key,
+    result_key,
+    stats_key,
+)
+from chain.ledger.touches import add_stats
+from chain.ledger.tree import Entry
+
+
+def block_rows(entry: Entry, *, with_delta: bool) -> Rows:
+    """The block itself, wherever it stands: body, index, results, and with ``with_delta`` undo."""
+    block = entry.id
+    rows: Rows = {
+        body_key(entry.height, block): entry.block.raw,
+        index_key(block): codec.encode(entry.row),
+        result_key(block): codec.encode(entry.result),
+    }
+    if with_delta:
+        rows[delta_key(block)] = codec.encode(DeltaRow(entry.changes))
+    return rows
+
+
+def advance_rows(disk: Disk, entries: Sequence[Entry]) -> Rows:
+    """What moves the base from the parent of the first entry to the last, bodies apart."""
+    rows: Rows = {}
+    totals: dict[Address, AddressStats] = {}
+    for entry in entries:
+        height = entry.height
+        rows[height_key(height)] = entry.id
+        for key, _, after in entry.changes:
+            rows[STATE + key] = after
+        for position, transaction in enumerate(entry.block.transactions):
+            rows[place_key(transaction.id)] = codec.encode(PlaceRow(height, position))
+        for touch in entry.touches:
+            rows[history_key(touch.address, height, touch.position)] = b""
+        _load(disk, totals, entry)
+        add_stats(totals, entry.touches)
+    for address, stats in totals.items():
+        rows[stats_key(address)] = codec.encode(stats)
+    last = entries[-1]
+    rows[BASE_KEY] = codec.encode(BaseRow(last.id, last.height))
+    return rows
+
+
+def retreat_rows(disk: Disk, entries: Sequence[Entry]) -> Rows:
+    """Everything that moves the base from the first entry to the parent of the last one.
+
+    ``entries``: highest first. Bodies, index and deltas stay: the branch may win again.
+    """
+    rows: Rows = {}
+    totals: dict[Address, AddressStats] = {}
+    for entry in entries:
+        height = entry.height
+        rows[height_key(height)] = None
+        for key, before, _ in entry.changes:
+            rows[STATE + key] = before
+        for transaction in entry.block.transactions:
+            rows[place_key(transaction.id)] = None
+        for touch in entry.touches:
+            rows[history_key(touch.address, height, touch.position)] = None
+        _load(disk, totals, entry)
+        add_stats(totals, entry.touches, -1)
+    for address, stats in totals.items():
+        rows[stats_key(address)] = codec.encode(stats) if stats.tx_count else None
+    last = entries[-1]
+    rows[BASE_KEY] = codec.encode(BaseRow(last.block.previous, last.height - 1))
+    return rows
+
+
+def _load(disk: Disk, totals: dict[Address, AddressStats], entry: Entry) -> None:
+    for touch in entry.touches:
+        if touch.address not in totals:
+            totals[touch.address] = disk.stats(touch.address)

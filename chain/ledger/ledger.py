@@ -1,0 +1,622 @@
+"""The ledger: the block tree, the states of its blocks, and what of it lies on disk.
+
+Every block above the *base* keeps a StateTree of its own (trees share structure, so each costs what
+the block changed); the base's state lies flat on disk. A reorganisation above the base chooses
+another leaf. Where the engine finalizes, the base follows the finalized block and other branches
+are pruned. Where it does not, the base follows the head at a depth, deltas are kept, and a
+reorganisation that goes deeper takes the base back, block by block, as far as it must.
+
+The base moves in groups of blocks, each move one synced batch. A crash loses no more than what was
+neither persisted nor flushed, and ``replay`` brings back the blocks above the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from chain import codec
+from chain.address import Address
+from chain.block import Block, BlockHead
+from chain.changes import StateChange
+from chain.errors import DamagedStore, ForeignStore, InvalidBlock, InvalidTransaction
+from chain.execution import BlockExecution, Executed
+from chain.genesis import Era, Genesis, era_at
+from chain.hashing import BlockId, show_id
+from chain.ledger.beginning import genesis_block, genesis_state
+from chain.ledger.disk import (
+    BASE_KEY,
+    FINAL_KEY,
+    GENESIS_KEY,
+    HEAD_KEY,
+    RECORD_KEY,
+    STATE,
+    BaseRow,
+    Cache,
+    Disk,
+    IndexRow,
+    ResultRow,
+    Rows,
+    body_key,
+    delta_key,
+    height_key,
+    index_key,
+    proof_key,
+    result_key,
+    validators_key,
+)
+from chain.ledger.flush import advance_rows, block_rows, retreat_rows
+from chain.ledger.reading import Reading
+from chain.ledger.tree import BlockTree, Entry, skip_height
+from chain.ledger.verified import VerifiedSignatures, check_signatures
+from chain.proof import Proof
+from chain.signatures import Verifier
+from chain.state.accounts import VALIDATORS_KEY, get_validators
+from chain.state.tree import StateTree
+from chain.storage import Store
+from chain.validators import ValidatorSet
+
+FLUSH_BLOCKS: Final = 16
+"""Blocks that one move of the base takes together: their hot accounts are written once, and the
+sync (0.2 to 10 ms) is shared. So many are executed again after a crash."""
+FLUSH_TRANSACTIONS: Final = 512
+"""Transactions that make a move worth its sync even for fewer blocks."""
+STATES_KEPT: Final = 16
+"""States of blocks below the floor that were worked out from deltas."""
+
+
+class HeadMoved(NamedTuple):
+    """What a move of the head took off the best chain and put on it, each from old to new."""
+
+    removed: tuple[Block, ...]
+    added: tuple[Block, ...]
+
+
+class Ledger(Reading):
+    """See the module. Implements chain.view.ChainView; the reading part is in chain.ledger.reading.
+
+    ``finalizes``: the engine's property of that name. ``flush_depth``: how many blocks stay in
+    memory below the head where it does not finalize. ``flush_blocks``: how many the base moves by.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        genesis: Genesis,
+        verifier: Verifier,
+        finalizes: bool,
+        flush_depth: int = 64,
+        flush_blocks: int = FLUSH_BLOCKS,
+    ) -> None:
+        """Raises ForeignStore (another chain's database), DamagedStore, StoreFailure."""
+        assert flush_depth >= 1 and flush_blocks >= 1
+        self.genesis_block = genesis_block(genesis)
+        self.chain_id = self.genesis_block.id
+        self.verified = VerifiedSignatures()
+        self._verifier = verifier
+        self._flush_depth, self._flush_blocks = flush_depth, flush_blocks
+        self._states: Cache[BlockId, StateTree] = Cache(STATES_KEPT)
+        disk = Disk(store)
+        base_row = disk.base()
+        if base_row is None:
+            self._create(disk, genesis)
+            base_row = BaseRow(self.chain_id, 0)
+        elif store.get(GENESIS_KEY) != genesis.raw:
+            raise ForeignStore(
+                "the database belongs to another chain (its genesis differs); "
+                "choose another data directory or the right genesis file"
+            )
+        tree = BlockTree(disk, _load_base(disk, base_row))
+        super().__init__(disk, tree, genesis, finalizes)
+        self._stored_head = store.get(HEAD_KEY) or self.chain_id
+        self._stored_final = store.get(FINAL_KEY)
+        # Rows to be deleted with the next flush, whatever a crash did to earlier deletions.
+        self._doomed: dict[BlockId, int] = {}
+
+    def _create(self, disk: Disk, genesis: Genesis) -> None:
+        """Writes the genesis block and its state into an empty database."""
+        if next(disk.store.scan(b""), None) is not None:
+            raise ForeignStore("the database holds data, but none of a chain; empty it first")
+        block, validators = self.genesis_block, genesis.validator_set
+        state = genesis_state(genesis)
+        row = IndexRow(block.head, _weight_bytes(0), block.previous, validators.hash)
+        rows: Rows = {
+            GENESIS_KEY: genesis.raw,
+            BASE_KEY: codec.encode(BaseRow(block.id, 0)),
+            HEAD_KEY: block.id,
+            body_key(0, block.id): block.raw,
+            index_key(block.id): codec.encode(row),
+            result_key(block.id): codec.encode(ResultRow((), ())),
+            height_key(0): block.id,
+            validators_key(validators.hash): codec.encode(validators),
+        }
+        rows.update({STATE + key: value for key, value in state.items()})
+        disk.write(rows, sync=True)
+
+    # --------------------------------------------------------------------------------- growing
+
+    def execution(self, parent: BlockId, *, time_ms: int, producer: Address) -> BlockExecution:
+        """A child of ``parent`` to be filled. KeyError where the parent is not known."""
+        return BlockExecution(
+            self._state_of(parent),
+            chain_id=self.chain_id,
+            limits=self.genesis.limits,
+            height=self.height(parent) + 1,
+            time_ms=time_ms,
+            producer=producer,
+        )
+
+    def insert(
+        self,
+        block: Block,
+        weight: int,
+        changes: tuple[StateChange, ...],
+        replaying: bool = False,
+    ) -> None:
+        """Checks, executes and keeps a block whose parent is known; a known block is left alone.
+
+        ``weight``: what it adds to its branch; ``changes``: what its claims do; both from the
+        engine's rules, which have judged its head. ``replaying``: it was checked before it was
+        stored, so its signatures are not checked again. Raises InvalidBlock: "wrong-height",
+        "time-not-after-parent", "block-too-large", "bad-merkle-root", "mutated-merkle-tree",
+        "invalid-transaction", "bad-signature", "wrong-state-root", "wrong-next-validators",
+        "wrong-reward", "supply-overflow", "conflicts-with-finalized".
+        """
+        assert weight >= 0
+        if self.knows(block.id):
+            return
+        parent = self._tree.row(block.previous)
+        if self.finalizes and block.height <= self.height(self.finalized()):
+            raise InvalidBlock("conflicts-with-finalized", "a block beside a finalized one")
+        self._check_form(block, parent.head)
+        if not replaying:
+            self._check_signatures(block)
+        executed = self._execute(block, changes)
+        total = int.from_bytes(parent.weight, "big") + weight
+        entry = self._entry(block, parent, executed, total, replaying)
+        self._doomed.pop(block.id, None)
+        if block.height > self._tree.floor:
+            self._tree.add(entry)
+        if not self.finalizes and not replaying:
+            self._store(entry)
+        if replaying and block.id == self._stored_final:
+            self._restore_final(entry)
+
+    def _check_form(self, block: Block, parent: BlockHead) -> None:
+        if block.height != parent.height + 1:
+            raise InvalidBlock(
+                "wrong-height", f"height {block.height} on a parent at {parent.height}"
+            )
+        if block.manifest.time_ms <= parent.time_ms:
+            raise InvalidBlock("time-not-after-parent", "its time is not after its parent's")
+        size, size_max = len(block.raw), self.genesis.limits.block_size_max
+        if size > size_max:
+            raise InvalidBlock("block-too-large", f"{size} bytes where at most {size_max} may be")
+        block.check_body()
+
+    def _check_signatures(self, block: Block) -> None:
+        try:
+            check_signatures(block.transactions, self.chain_id, self._verifier, self.verified)
+        except InvalidTransaction as error:
+            code = "bad-signature" if error.code == "bad-signature" else "invalid-transaction"
+            raise InvalidBlock(code, f"{error.code}: {error.sentence}") from error
+
+    def _execute(self, block: Block, changes: tuple[StateChange, ...]) -> Executed:
+        manifest = block.manifest
+        execution = self.execution(
+            block.previous, time_ms=manifest.time_ms, producer=manifest.producer
+        )
+        for position, transaction in enumerate(block.transactions):
+            try:
+                execution.apply(transaction)
+            except InvalidTransaction as error:
+                raise InvalidBlock(
+                    "invalid-transaction",
+                    f"transaction {position}: {error.code}: {error.sentence}",
+                ) from error
+        executed = execution.finish(changes)
+        if executed.reward != manifest.reward:
+            raise InvalidBlock(
+                "wrong-reward",
+                f"it says {manifest.reward} base units, its claims mint {executed.reward}",
+            )
+        if executed.state.root != manifest.state_root:
+            raise InvalidBlock("wrong-state-root", "executing it gives another state")
+        if manifest.next_validators != self._next_validators_hash(block.previous):
+            raise InvalidBlock("wrong-next-validators", "it names another next validator set")
+        return executed
+
+    def _entry(
+        self, block: Block, parent: IndexRow, executed: Executed, weight: int, replaying: bool
+    ) -> Entry:
+        validators = parent.validators
+        if VALIDATORS_KEY in executed.writes:
+            members = get_validators(executed.state)
+            validators = members.hash
+            self._disk.keep_validators(members)
+        row = IndexRow(
+            block.head,
+            _weight_bytes(weight),
+            self.ancestor(block.previous, skip_height(block.height)),
+            validators,
+        )
+        undo = executed.undo
+        return Entry(
+            block,
+            row,
+            executed.state,
+            ResultRow(executed.receipts, executed.credits),
+            tuple((key, undo[key], after) for key, after in executed.writes.items()),
+            stored=replaying,
+            synced=replaying,
+        )
+
+    def _store(self, entry: Entry) -> None:
+        """Keeps a block at once, so that side branches outlive a restart (no engine finality).
+
+        Unsynced above the floor, where ``replay`` notices a gap. Below it the index is trusted
+        without a look at the ancestors, so what comes to lie there is synced.
+        """
+        below = entry.height <= self._tree.floor
+        self._disk.write(self._block_rows(entry), sync=below)
+        entry.stored, entry.synced = True, below
+        if below:
+            self._states.put(entry.id, entry.state)
+
+    def _block_rows(self, entry: Entry) -> Rows:
+        rows = block_rows(entry, with_delta=not self.finalizes)
+        members = self._disk.validators(entry.row.validators)
+        assert members is not None, "a set is kept before the block that brings it"
+        if any(key == VALIDATORS_KEY for key, _, _ in entry.changes):
+            rows[validators_key(members.hash)] = codec.encode(members)
+        return rows
+
+    def replay(self) -> Iterator[Block]:
+        """At start: the stored blocks above the base whose parents are known, lowest first.
+
+        The caller judges each and inserts it (``replaying=True``) before it asks for the next.
+        Blocks that lost an ancestor in a power loss are passed over, and deleted in time, as are
+        those that the caller refused.
+        """
+        for block in self._disk.bodies_from(self._tree.base.height + 1):
+            if self.knows(block.previous):
+                yield block
+            if not self.knows(block.id):
+                self._doom(block.id, block.height)
+
+    # ------------------------------------------------------------------------------ durability
+
+    def persist(self, record: bytes, blocks: Sequence[BlockId]) -> None:
+        """One synced batch: the record, the named blocks, and every ancestor not synced before.
+
+        Raises StoreFailure; the node must stop then. KeyError for an unknown block.
+        """
+        rows: Rows = {}
+        written: list[Entry] = []
+        seen: set[BlockId] = set()
+        for block in blocks:
+            self._tree.row(block)
+            entry = self._tree.entries.get(block)
+            while entry is not None and not entry.synced and entry.id not in seen:
+                seen.add(entry.id)
+                written.append(entry)
+                entry = self._tree.entries.get(entry.block.previous)
+        for entry in reversed(written):
+            rows.update(self._block_rows(entry))
+        rows[RECORD_KEY] = record
+        self._disk.write(rows, sync=True)
+        for entry in written:
+            entry.stored = entry.synced = True
+
+    def record(self) -> bytes | None:
+        """The engine's durable record; None where it was never written or was lost."""
+        return self._disk.store.get(RECORD_KEY)
+
+    def stored_head(self) -> BlockId:
+        """The head when the node last ran; perhaps not known (any more): ask ``knows``."""
+        return self._stored_head
+
+    def put_proof(self, block: BlockId, proof: Proof) -> None:
+        """Stores a proof beside a known block."""
+        self._tree.row(block)
+        self._disk.write({proof_key(block): codec.encode(proof)}, sync=False)
+
+    # -------------------------------------------------------------------------- head and finality
+
+    def set_head(self, block: BlockId) -> HeadMoved:
+        """Makes ``block`` the tip of the best chain; it descends from the finalized block."""
+        tree = self._tree
+        if block == tree.head:
+            return HeadMoved((), ())
+        assert self.descends(block, self.finalized()), "the head left the finalized branch"
+        added_ids = list(tree.down_to_main(block))
+        fork = tree.height(added_ids[-1]) - 1 if added_ids else tree.height(block)
+        removed = tuple(self._body_at(h) for h in range(fork + 1, tree.head_height + 1))
+        if fork < tree.base.height:
+            self._retreat(fork)
+        for each in reversed(added_ids):
+            if each not in tree.entries:
+                tree.add(self._load(each))
+        added = tuple(tree.entries[each].block for each in reversed(added_ids))
+        self._leave_branch(fork)
+        self._enter_branch(added)
+        self._disk.write({HEAD_KEY: block}, sync=False)
+        if not self.finalizes:
+            self._advance_to(tree.head_height - self._flush_depth)
+        return HeadMoved(removed, added)
+
+    def finalize(self, block: BlockId, proof: Proof | None) -> tuple[Block, ...]:
+        """Makes a block and its ancestors final; returns the newly final ones, lowest first.
+
+        The head must descend from it (SetHead comes first), and it from the finalized block.
+        Saying it again changes nothing, except that a proof is kept.
+        """
+        assert self.finalizes, "this chain's engine never finalizes"
+        tree = self._tree
+        old, height = tree.height(self._final), tree.height(block)
+        if height <= old:
+            assert tree.on_main(block), "another block is final at this height"
+            if proof is not None:
+                self.put_proof(block, proof)
+            return ()
+        assert self.descends(block, self._final), "not a descendant of the finalized block"
+        assert tree.on_main(block), "the head does not descend from it: set the head first"
+        newly = tuple(self._body_at(h) for h in range(old + 1, height + 1))
+        self._prune(old, newly)
+        self._final = block
+        rows: Rows = {FINAL_KEY: block}
+        if proof is not None:
+            rows[proof_key(block)] = codec.encode(proof)
+        if not self._advance_to(height, rows):
+            self._disk.write(rows, sync=False)
+        return newly
+
+    def flush(self) -> None:
+        """Moves the base as far as it may go; for a clean stop, so that little is replayed."""
+        tree = self._tree
+        goal = tree.head_height - self._flush_depth
+        if self.finalizes:
+            goal = tree.height(self._final)
+        if goal > tree.base.height:
+            self._advance(goal, {})
+
+    def _doom(self, block: BlockId, height: int) -> None:
+        self._doomed[block] = height
+        self._disk.forget(block)
+
+    def _doomed_rows(self) -> Rows:
+        rows: Rows = {}
+        for block, height in self._doomed.items():
+            rows[body_key(height, block)] = None
+            rows[index_key(block)] = rows[result_key(block)] = rows[delta_key(block)] = None
+        return rows
+
+    def _restore_final(self, entry: Entry) -> None:
+        """A block that was final before the restart is final again."""
+        if not self.finalizes or entry.height <= self.height(self._final):
+            return
+        self.set_head(entry.id)
+        self.finalize(entry.id, None)
+
+    def _prune(self, old: int, newly: Sequence[Block]) -> None:
+        """Drops what branches off below the last of ``newly``."""
+        tree = self._tree
+        parent = self._body_at(old).id
+        for block in newly:
+            entry = tree.entries[parent]
+            for sibling in [child for child in entry.children if child != block.id]:
+                for each in reversed(tree.subtree(sibling)):
+                    pruned = tree.drop(each)
+                    if pruned.stored:
+                        self._doom(each, pruned.height)
+            entry.children = [block.id]
+            parent = block.id
+
+    def counts(self) -> dict[str, int]:
+        """How much is held in memory, for metrics."""
+        return {
+            "blocks": len(self._tree.entries),
+            "branch": len(self._tree.branch),
+            "transactions": len(self._places),
+            "verified": len(self.verified),
+        }
+
+    # ------------------------------------------------------------------------- moving the base
+
+    def _advance_to(self, goal: int, rows: Rows | None = None) -> bool:
+        """Moves the base up to ``goal`` if enough has gathered to be worth a sync."""
+        waiting = goal - self._tree.base.height
+        if waiting <= 0:
+            return False
+        if waiting < self._flush_blocks:
+            entries = self._tree.entries
+            ids = self._tree.branch[:waiting]
+            if sum(len(entries[i].block.transactions) for i in ids) < FLUSH_TRANSACTIONS:
+                return False
+        self._advance(goal, rows or {})
+        return True
+
+    def _advance(self, goal: int, rows: Rows) -> None:
+        """Moves the base up to height ``goal`` of the head's branch, in groups."""
+        tree = self._tree
+        while tree.base.height < goal:
+            count = min(goal - tree.base.height, self._flush_blocks)
+            entries = [tree.entries[block] for block in tree.branch[:count]]
+            top = entries[-1]
+            floor = max(tree.floor, top.height)
+            on_branch = {entry.id for entry in entries}
+            leaving = [e for e in tree.at_or_below(floor) if e.id not in on_branch]
+            for entry in leaving:
+                if not entry.synced:
+                    rows.update(self._block_rows(entry))
+            for entry in entries:
+                if not entry.synced:
+                    rows.update(self._block_rows(entry))
+            rows.update(advance_rows(self._disk, entries))
+            rows.update(self._doomed_rows())
+            self._disk.write(rows, sync=True)
+            rows, self._doomed = {}, {}
+            self._based_on(top, floor, tree.branch[count:])
+
+    def _based_on(self, base: Entry, floor: int, branch: list[BlockId]) -> None:
+        """The disk has moved; memory follows."""
+        tree = self._tree
+        for block in tree.branch[: len(tree.branch) - len(branch)]:
+            self._unplace(tree.entries[block].block)
+        tree.base, tree.floor, tree.branch = base, floor, branch
+        base.stored = base.synced = True
+        keep = set(branch)
+        for entry in tree.at_or_below(floor):
+            if entry.id not in keep:
+                tree.drop(entry.id)
+
+    def _retreat(self, fork: int) -> None:
+        """Takes the base back to height ``fork`` of the main chain, in groups of blocks."""
+        assert not self.finalizes, "finality never moves back"
+        tree = self._tree
+        self._leave_branch(tree.base.height)
+        while tree.base.height > fork:
+            entries: list[Entry] = []
+            state, entry = tree.base.state, tree.base
+            for _ in range(min(self._flush_blocks, tree.base.height - fork)):
+                entry = self._with_delta(entry, state)
+                entries.append(entry)
+                state = state.update({key: before for key, before, _ in entry.changes})
+                entry = self._from_disk(entry.block.previous, state)
+            self._disk.write(retreat_rows(self._disk, entries), sync=True)
+            if tree.base.id in tree.entries:
+                tree.drop(tree.base.id)
+            self._states.put(tree.base.id, tree.base.state)
+            tree.base = entry
+            tree.add(entry)
+
+    def _with_delta(self, entry: Entry, state: StateTree) -> Entry:
+        """The entry with what it changed, which a base read at start does not hold."""
+        return entry if entry.changes else self._from_disk(entry.id, state)
+
+    def _leave_branch(self, height: int) -> None:
+        """Cuts the head's branch in memory down to ``height``."""
+        tree = self._tree
+        kept = height - tree.base.height
+        for block in tree.branch[kept:]:
+            self._unplace(tree.entries[block].block)
+        del tree.branch[kept:]
+
+    def _enter_branch(self, added: Sequence[Block]) -> None:
+        for block in added:
+            self._tree.branch.append(block.id)
+            self._place(block)
+
+    # ----------------------------------------------------------------------------------- states
+
+    def _state_of(self, block: BlockId) -> StateTree:
+        """The state after any known block; far from the base it is worked out from deltas."""
+        tree = self._tree
+        path: list[BlockId] = []
+        at = block
+        while True:
+            entry = tree.entries.get(at)
+            state = entry.state if entry is not None else self._states.get(at)
+            if state is not None:
+                break
+            height = tree.height(at)
+            if height < tree.base.height and tree.id_at(height) == at:
+                state = self._state_below(height)
+                break
+            path.append(at)
+            at = tree.row(at).head.previous
+        for each in reversed(path):
+            state = state.update({key: after for key, _, after in self._delta(each)})
+        if block not in tree.entries:
+            self._states.put(block, state)
+        return state
+
+    def _state_below(self, height: int) -> StateTree:
+        """The state at ``height`` of the main chain, below the base: deltas taken back."""
+        assert not self.finalizes, "states below the finalized block are gone"
+        state = self._tree.base.state
+        for each in range(self._tree.base.height, height, -1):
+            block = self._tree.id_at(each)
+            assert block is not None
+            state = state.update({key: before for key, before, _ in self._delta(block)})
+        return state
+
+    def _delta(self, block: BlockId) -> tuple[tuple[bytes, bytes | None, bytes | None], ...]:
+        row = self._disk.delta(block)
+        if row is None:
+            raise _missing(block)
+        return row.changes
+
+    def _load(self, block: BlockId) -> Entry:
+        """A block that left memory, taken back with its state."""
+        return self._from_disk(block, self._state_of(block))
+
+    def _from_disk(self, block: BlockId, state: StateTree) -> Entry:
+        row = self._tree.row(block)
+        body = self._disk.body(row.head.height, block)
+        result = self._disk.result(block)
+        if body is None or result is None:
+            raise _missing(block)
+        changes = self._delta(block) if row.head.height else ()
+        return Entry(body, row, state, result, changes, stored=True, synced=True)
+
+    # ------------------------------------------------------------------------------- validators
+
+    def _next_validators_hash(self, parent: BlockId) -> bytes:
+        """Hash of the set for the children of a child of ``parent``: fixed ``lag`` blocks before.
+
+        The child is at h; its children are decided by the set in the state at h + 1 - lag.
+        """
+        height = self.height(parent) + 1
+        lagging = max(0, height + 1 - self.genesis.limits.validator_lag)
+        return self._tree.row(self.ancestor(parent, lagging)).validators
+
+    def next_validators(self, parent: BlockId) -> ValidatorSet:
+        """The set that a child of ``parent`` must name in its manifest."""
+        return self._set(self._next_validators_hash(parent))
+
+    def validators(self, parent: BlockId) -> ValidatorSet:
+        """The set entitled to decide the child of ``parent``."""
+        return self._set(self._tree.row(parent).head.manifest.next_validators)
+
+    def validator_set(self, hash_: bytes) -> ValidatorSet | None:
+        """A set that this chain has had, by its hash."""
+        return self._disk.validators(hash_)
+
+    def _set(self, hash_: bytes) -> ValidatorSet:
+        found = self._disk.validators(hash_)
+        if found is None:
+            raise DamagedStore(
+                "a validator set is missing from the database; "
+                "delete the database and let the node sync again"
+            )
+        return found
+
+    def params(self, parent: BlockId) -> Era:
+        """The era of the child of ``parent``. No action changes the eras that genesis wrote."""
+        return era_at(self.genesis.eras, self.height(parent) + 1)
+
+
+def _load_base(disk: Disk, base: BaseRow) -> Entry:
+    row, body = disk.index(base.block), disk.body(base.height, base.block)
+    result = disk.result(base.block)
+    if row is None or body is None or result is None:
+        raise _missing(base.block)
+    state = StateTree.build(disk.state_items())
+    if state.root != body.manifest.state_root:
+        raise DamagedStore(
+            f"the stored state is not that of block {show_id(base.block)} at height "
+            f"{base.height} (state-root); delete the database and let the node sync again"
+        )
+    return Entry(body, row, state, result, (), stored=True, synced=True)
+
+
+def _missing(block: BlockId) -> DamagedStore:
+    return DamagedStore(
+        f"a part of block {show_id(block)} is missing from the database; "
+        "delete the database and let the node sync again"
+    )
+
+
+def _weight_bytes(weight: int) -> bytes:
+    return weight.to_bytes((weight.bit_length() + 7) // 8, "big")

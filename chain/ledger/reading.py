@@ -1,0 +1,223 @@
+"""The ledger's reading side: ChainView for engines, and what REST and gossip ask.
+
+All of it looks at the head's branch unless it says otherwise: in memory above the base, on disk up
+to it. Both parts give the same answers in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from chain.address import Address
+from chain.block import Block, BlockHead
+from chain.execution import Credit, Receipt
+from chain.genesis import Genesis, era_at
+from chain.hashing import BlockId, TxId
+from chain.ledger.disk import AddressStats, Disk, ResultRow
+from chain.ledger.touches import REWARD_POSITION, Touch, add_stats
+from chain.ledger.tree import BlockTree
+from chain.proof import Proof
+from chain.state.accounts import Account, get_account
+from chain.state.tree import StateTree
+from chain.transaction import Transaction
+
+CONFIRMATION_DEPTH: Final = 6
+"""Blocks on top that confirm one where neither engine nor era says otherwise (Bitcoin's custom)."""
+
+
+class Located(NamedTuple):
+    """A transaction on the best chain; with ``transaction`` None (position -1), a block's reward.
+
+    ``position``: index among the block's transactions.
+    """
+
+    transaction: Transaction | None
+    block_id: BlockId
+    height: int
+    position: int
+    receipt: Receipt | None
+
+
+class Reading:
+    """Everything that changes nothing."""
+
+    def __init__(self, disk: Disk, tree: BlockTree, genesis: Genesis, finalizes: bool) -> None:
+        self.genesis, self.finalizes = genesis, finalizes
+        self._disk, self._tree = disk, tree
+        # Where the engine never finalizes, only genesis is beyond doubt.
+        genesis_id = disk.id_at(0)
+        assert genesis_id is not None
+        self._final: BlockId = tree.base.id if finalizes else genesis_id
+        self._places: dict[TxId, tuple[BlockId, int]] = {}
+
+    # -------------------------------------------------------------------------------- ChainView
+
+    def head(self) -> BlockId:
+        return self._tree.head
+
+    def finalized(self) -> BlockId:
+        """The last final block; genesis where the engine never finalizes."""
+        return self._final
+
+    def knows(self, block: BlockId) -> bool:
+        return self._tree.find(block) is not None
+
+    def header(self, block: BlockId) -> BlockHead:
+        return self._tree.row(block).head
+
+    def height(self, block: BlockId) -> int:
+        return self._tree.height(block)
+
+    def weight(self, block: BlockId) -> int:
+        """Of the whole branch that ends in ``block``."""
+        return int.from_bytes(self._tree.row(block).weight, "big")
+
+    def ancestor(self, block: BlockId, height: int) -> BlockId:
+        return self._tree.ancestor(block, height)
+
+    def descends(self, block: BlockId, from_: BlockId) -> bool:
+        return self._tree.descends(block, from_)
+
+    def children(self, block: BlockId) -> Sequence[BlockId]:
+        return self._tree.children(block)
+
+    # ----------------------------------------------------------------------------------- blocks
+
+    def block(self, block: BlockId) -> Block | None:
+        return self._tree.body(block)
+
+    def head_of(self, block: BlockId) -> BlockHead | None:
+        row = self._tree.find(block)
+        return None if row is None else row.head
+
+    def proof(self, block: BlockId) -> Proof | None:
+        return self._disk.proof(block)
+
+    def id_at(self, height: int) -> BlockId | None:
+        """The best chain's block at ``height``."""
+        return self._tree.id_at(height)
+
+    def in_best_chain(self, block: BlockId) -> bool:
+        """Whether the block is known and lies on the head's branch."""
+        return self.knows(block) and self._tree.on_main(block)
+
+    def receipts(self, block: BlockId) -> tuple[Receipt, ...] | None:
+        """One for each transaction of a known block."""
+        result = self._result(block)
+        return None if result is None else result.receipts
+
+    def credits(self, block: BlockId) -> tuple[Credit, ...] | None:
+        """Whom a known block's reward and fees went to: what Bitcoin's coinbase shows."""
+        result = self._result(block)
+        return None if result is None else result.credits
+
+    def confirmed(self) -> BlockId:
+        """The finalized block, or the head's ancestor at the era's ``confirmation_depth``."""
+        if self.finalizes:
+            return self._final
+        height = self._tree.head_height
+        parameters = dict(era_at(self.genesis.eras, height).parameters)
+        depth = parameters.get("confirmation_depth", CONFIRMATION_DEPTH)
+        assert isinstance(depth, int), "confirmation_depth is a number of blocks"
+        found = self._tree.id_at(max(0, height - depth))
+        assert found is not None
+        return found
+
+    # ------------------------------------------------------------------------------------ state
+
+    def state(self, block: BlockId | None = None) -> StateTree:
+        """The state after a block (default: the head). KeyError where it is not held."""
+        return self._tree.entries[self._tree.head if block is None else block].state
+
+    def account(self, address: Address, at: BlockId | None = None) -> Account:
+        """An account as a block (default: the head) leaves it. KeyError as in ``state``."""
+        return get_account(self.state(at), address)
+
+    # ----------------------------------------------------------------------------- transactions
+
+    def transaction(self, txid: TxId) -> Located | None:
+        """A transaction of the best chain."""
+        place = self._places.get(txid)
+        if place is not None:
+            return self._located(place[0], place[1])
+        row = self._disk.place(txid)
+        if row is None:
+            return None
+        block = self._tree.id_at(row.height)
+        assert block is not None, "what is indexed is on the main chain"
+        return self._located(block, row.position)
+
+    def history(
+        self, address: Address, *, before: tuple[int, int] | None = None, count: int = 25
+    ) -> list[Located]:
+        """What touched an address, newest first: at most ``count``, older than ``before``.
+
+        ``before``: (height, position). It lists transactions that the address sent or was paid
+        by, and rewards (position -1).
+        """
+        found: list[Located] = []
+        for height, position in self._places_of(address, before, count):
+            block = self._tree.id_at(height)
+            assert block is not None, "what is indexed is on the main chain"
+            found.append(self._located(block, position))
+        return found
+
+    def address_stats(self, address: Address) -> AddressStats:
+        """Counts and sums over the whole best chain."""
+        totals = {address: self._disk.stats(address)}
+        for block in self._tree.branch:
+            add_stats(totals, self._touches_of(block, address))
+        return totals[address]
+
+    # --------------------------------------------------------------------------------- helpers
+
+    def _places_of(
+        self, address: Address, before: tuple[int, int] | None, count: int
+    ) -> Iterator[tuple[int, int]]:
+        for block in reversed(self._tree.branch):
+            height = self._tree.height(block)
+            if before is not None and height > before[0]:
+                continue
+            for touch in reversed(self._touches_of(block, address)):
+                if before is None or (height, touch.position) < before:
+                    if count <= 0:
+                        return
+                    count -= 1
+                    yield height, touch.position
+        below = (self._tree.base.height + 1, REWARD_POSITION)
+        yield from self._disk.history(
+            address, before if before is not None and before < below else None, count
+        )
+
+    def _touches_of(self, block: BlockId, address: Address) -> list[Touch]:
+        return [t for t in self._tree.entries[block].touches if t.address == address]
+
+    def _located(self, block: BlockId, position: int) -> Located:
+        body, result = self._tree.body(block), self._result(block)
+        assert body is not None and result is not None
+        if position == REWARD_POSITION:
+            return Located(None, block, body.height, position, None)
+        return Located(
+            body.transactions[position], block, body.height, position, result.receipts[position]
+        )
+
+    def _result(self, block: BlockId) -> ResultRow | None:
+        entry = self._tree.entries.get(block)
+        if entry is not None:
+            return entry.result
+        return self._disk.result(block) if self.knows(block) else None
+
+    def _body_at(self, height: int) -> Block:
+        block = self._tree.id_at(height)
+        body = None if block is None else self._tree.body(block)
+        assert body is not None, "the main chain has no gaps"
+        return body
+
+    def _place(self, block: Block) -> None:
+        for position, transaction in enumerate(block.transactions):
+            self._places[transaction.id] = (block.id, position)
+
+    def _unplace(self, block: Block) -> None:
+        for transaction in block.transactions:
+            self._places.pop(transaction.id, None)
