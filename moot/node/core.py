@@ -1,0 +1,589 @@
+"""NodeCore: engine, ledger, mempool, gossip and sync joined; everything of a node but its shell.
+
+Nothing here touches a clock, a socket, a disk or a process: the same core runs under asyncio and in
+the simulator. The shell calls the inputs (``peer_joined``, ``peer_message``, ``timer_fired``,
+``submit``...), and after any of them ``pump``; the core asks the shell through its ports.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from chain.address import Address, key_address
+from chain.block import Block, BlockHead
+from chain.errors import Invalid, InvalidProof, InvalidTransaction
+from chain.hashing import BlockId, TxId, show_id
+from chain.header import Header
+from chain.ledger import HeadMoved, Ledger
+from chain.mempool import Mempool, MempoolLimits
+from chain.proof import Evidence, Proof
+from chain.signatures import Verifier
+from chain.transaction import Transaction
+from consensus import contract
+from consensus.contract import EngineConfig, EngineProtocol, Rules, Status
+from consensus.registry import era_parameters
+from moot.node import feed
+from moot.node.builder import Builder
+from moot.node.chain_for_sync import ChainForSync
+from moot.node.driver import Driver
+from moot.node.eras import EraBook
+from moot.node.feed import Feed
+from moot.node.gate import Gate, Signer
+from moot.node.importer import Arrival, Importer, Result
+from moot.node.mining import MiningDesk
+from moot.node.ports import Peer, Shell
+from p2p import actions, wire
+from p2p.actions import Action
+from p2p.gossip import TransactionGossip
+from p2p.sync import Sync
+
+TICK_MS = 50
+"""How often gossip and sync look at their timeouts: well under any of them."""
+EVIDENCE_MAX = 1_024
+"""Pieces of evidence remembered, so that each is spread once."""
+REQUESTS_MAX = 1_024
+"""Open reads and commands; more are refused at once."""
+EXPIRY_CHECK_MS = 10_000
+"""How often an idle node looks for expired transactions."""
+
+
+class CoreSettings(msgspec.Struct, frozen=True):
+    """What an operator sets. ``payout``: who receives what this node mines (None: its own key)."""
+
+    mining: bool = False
+    payout: Address | None = None
+    mempool: MempoolLimits = MempoolLimits()
+    agent: str = "moot"
+
+
+class NodeCore:
+    """One node. ``sign`` signs with the key whose address is ``me``."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        me: Address,
+        sign: Callable[[bytes], bytes],
+        verifier: Verifier,
+        shell: Shell,
+        rng: random.Random,
+        settings: CoreSettings,
+    ) -> None:
+        self.ledger = ledger
+        self.me = me
+        self.shell = shell
+        self.settings = settings
+        self.feed = Feed()
+        self.eras = EraBook()
+        self.peers: dict[bytes, Peer] = {}
+        self.producer: Address | None = None
+        """The node that the engine names as next producer (a hint)."""
+        era = ledger.params(ledger.head())
+        self.protocol: EngineProtocol = self.eras.protocol(era)
+        self.rules: Rules = self.eras.rules(era)
+        self.mempool = Mempool(
+            settings.mempool, ledger.chain_id, ledger.genesis.limits, verifier, ledger.verified
+        )
+        self.gate = Gate(self.protocol, ledger.chain_id, verifier)
+        self.signer = Signer(me, sign, ledger.chain_id, self.protocol.name)
+        self.importer = Importer(
+            ledger, self.eras, self._block_settled, self._want, self._hold_until
+        )
+        self.builder = Builder(ledger, self.mempool, self.eras, self._built, self._wake_builder)
+        self.mining = MiningDesk(ledger, self.builder, self.eras)
+        self.gossip = TransactionGossip(self._has_transaction, self._raw_transaction)
+        self.sync = Sync(
+            ChainForSync(
+                ledger,
+                self.eras,
+                self.importer,
+                self.rules.properties.finalizes,
+                lambda: shell.clock().wall_ms,
+            ),
+            rng,
+        )
+        config = EngineConfig(ledger.chain_id, era_parameters(era), settings.mining, self.payout)
+        engine = self.protocol.engine(me, config, rng, ledger.record())
+        self.driver = Driver(engine, ledger, self, shell.clock)
+        self._actions: deque[Action] = deque()
+        self._performing = False
+        self._started = False
+        self._some_waiting = False
+        self._confirmed = ledger.confirmed()
+        self._evidence: OrderedDict[bytes, Evidence] = OrderedDict()
+        self._requests: dict[int, Callable[[str], None]] = {}
+        self._reads: dict[int, int] = {}
+        self._next_request = 0
+
+    # ------------------------------------------------------------------------------- inputs
+
+    @property
+    def payout(self) -> Address:
+        """Who receives the rewards of blocks that anyone may make."""
+        return self.settings.payout or self.me
+
+    def start(self) -> None:
+        """Re-executes what lies above the flushed state, then starts the engine."""
+        stored_head = self.ledger.stored_head()
+        for block in self.ledger.replay():
+            self.importer.offer(Arrival(block, "replay", None), self.shell.clock().wall_ms)
+        if self.ledger.knows(stored_head) and self.ledger.descends(
+            stored_head, self.ledger.finalized()
+        ):
+            self.ledger.set_head(stored_head)
+        self._confirmed = self.ledger.confirmed()
+        self._started = True
+        self.shell.timers.set(("tick",), TICK_MS)
+        self.shell.timers.set(("expiry",), EXPIRY_CHECK_MS)
+        self.driver.post(contract.Started(syncing=self.sync.syncing))
+        self.shell.wake()
+
+    def pump(self) -> None:
+        """Does everything that is to be done now. Call after inputs, from the event loop."""
+        self.driver.run()
+        while self._actions and not self._performing:
+            self._perform_actions()
+            self.driver.run()
+
+    def hello(self, listen_port: int) -> wire.Hello:
+        """What we say of ourselves on a new link (the transport adds the dialer's proof)."""
+        return wire.Hello(
+            protocol_version=wire.PROTOCOL_VERSION,
+            chain_id=self.ledger.chain_id,
+            engine=self.protocol.name,
+            key=self.me[1:],
+            agent=self.settings.agent,
+            height=self.ledger.height(self.ledger.head()),
+            finalized_height=self.ledger.height(self.ledger.confirmed()),
+            listen_port=listen_port,
+        )
+
+    def peer_joined(self, peer: Peer) -> None:
+        self.peers[peer.key] = peer
+        self.feed.publish(feed.PeerChanged(peer.key, True, ""))
+        now_ms = self._steady()
+        self._do(self.sync.joined(peer.key, peer.hello, now_ms))
+        self._do(self.gossip.joined(peer.key, now_ms))
+
+    def peer_left(self, key: bytes, reason: str) -> None:
+        if self.peers.pop(key, None) is None:
+            return
+        self.feed.publish(feed.PeerChanged(key, False, reason))
+        now_ms = self._steady()
+        self._do(self.sync.left(key, now_ms))
+        self._do(self.gossip.left(key, now_ms))
+
+    def peer_message(self, key: bytes, message: wire.PeerMessage) -> None:
+        """A decoded frame of a linked peer. What is wrong with it costs the peer."""
+        if key not in self.peers:
+            return
+        now_ms = self._steady()
+        match message:
+            case wire.ConsensusFrame():
+                self._consensus_frame(key, message)
+            case wire.AnnounceTransactions():
+                self._do(self.gossip.on_announce(key, message, now_ms))
+            case wire.GetTransactions():
+                self._do(self.gossip.on_get(key, message, now_ms))
+            case wire.Transactions():
+                self._do(self.gossip.on_transactions(key, message, now_ms))
+            case wire.Status():
+                self._do(self.sync.on_status(key, message, now_ms))
+            case wire.AnnounceBlock():
+                self._do(self.sync.on_announce_block(key, message, now_ms))
+            case wire.GetHeads():
+                self._do(self.sync.on_get_heads(key, message, now_ms))
+            case wire.Heads():
+                self._do(self.sync.on_heads(key, message, now_ms))
+            case wire.GetBlocks():
+                self._do(self.sync.on_get_blocks(key, message, now_ms))
+            case wire.BlockBody():
+                self._do(self.sync.on_block(key, message, now_ms))
+            case wire.NoBlocks():
+                self._do(self.sync.on_no_blocks(key, message, now_ms))
+            case wire.FinalityProof():
+                self._do(self.sync.on_finality_proof(key, message, now_ms))
+            case wire.EvidenceFound():
+                self._evidence_found(key, message.evidence)
+            case _:
+                self.shell.network.misbehaved(key, "unexpected-message")
+
+    def timer_fired(self, key: tuple[str | int, ...]) -> None:
+        """A timer that was set through the Timers port."""
+        now = self.shell.clock()
+        match key[0]:
+            case "engine":
+                self.driver.post(contract.TimerFired(key[1:]))
+            case "tick":
+                self.shell.timers.set(("tick",), TICK_MS)
+                self._do(self.gossip.tick(now.steady_ms))
+                self._do(self.sync.tick(now.steady_ms))
+            case "expiry":
+                self.shell.timers.set(("expiry",), EXPIRY_CHECK_MS)
+                self._mempool_moved(HeadMoved((), ()))
+            case "held":
+                self.importer.release(now.wall_ms)
+            case "build":
+                self.builder.wake(self._producer(), now)
+            case _:
+                raise AssertionError(f"no such timer: {key}")
+
+    def submit(
+        self, transactions: Sequence[Transaction], source: bytes | None = None
+    ) -> list[InvalidTransaction | None]:
+        """Offers transactions to the mempool; None for each that was taken.
+
+        ``source``: the peer that brought them; None: a client of ours.
+        """
+        results = self.mempool.add_many(
+            transactions, self.ledger, self._head_height(), self._steady()
+        )
+        taken = [
+            transaction.id
+            for transaction, error in zip(transactions, results, strict=True)
+            if error is None
+        ]
+        for txid in taken:
+            self.feed.publish(feed.TransactionSeen(txid))
+        if taken:
+            self._do(self.gossip.announce(taken, self._steady(), source))
+            self._transactions_changed()
+        return results
+
+    def work_found(self, request: int, header: Header, block: Block) -> None:
+        """The grinder found a header for a block that the engine asked to grind."""
+        found = Block(header, block.manifest, block.transactions, block.seal)
+        self.driver.post(contract.WorkFound(request, found))
+        self.shell.wake()
+
+    def offer_mined(self, block: Block) -> Result:
+        """A block whose work somebody outside found."""
+        result = self.importer.offer(Arrival(block, "own", None), self.shell.clock().wall_ms)
+        self.shell.wake()
+        return result
+
+    def read(self, done: Callable[[str], None]) -> None:
+        """A linearizable read: ``done("")`` once local state may answer, else why not."""
+        request = self._request(done)
+        if request is not None:
+            self.driver.post(contract.ReadRequested(request))
+
+    def command(self, name: str, arguments: tuple[str, ...], done: Callable[[str], None]) -> None:
+        """An operator's command to the engine; ``done`` hears the outcome."""
+        request = self._request(done)
+        if request is not None:
+            self.driver.post(contract.CommandGiven(request, name, arguments))
+
+    def stop_requested(self, grace_ms: int) -> None:
+        """Asks the engine to hand over; the shell's ``stopped`` follows, at the latest after
+        ``grace_ms`` by the shell's own timer."""
+        self.driver.post(contract.StopRequested(self._steady() + grace_ms))
+
+    def engine_status(self) -> Status:
+        return self.driver.engine.status(self.ledger, self.shell.clock())
+
+    # --------------------------------------------------------------- effects (driver.House)
+
+    def persist(self, effect: contract.Persist) -> None:
+        self.ledger.persist(effect.record, effect.blocks)
+
+    def send(self, effect: contract.Send) -> None:
+        message = self.signer.sign(effect.message)
+        if effect.to == self.me:
+            self.driver.post(contract.MessageReceived(self.me, message))
+        elif effect.to[1:] in self.peers:
+            self.shell.network.send(effect.to[1:], self.gate.pack(message))
+
+    def broadcast(self, effect: contract.Broadcast) -> None:
+        message = self.signer.sign(effect.message)
+        frame = self.gate.pack(message)
+        members = self.ledger.validators(self.ledger.head())
+        for key in self.peers:
+            if not members or key_address(key) in members:
+                self.shell.network.send(key, frame)
+        self.driver.post(contract.MessageReceived(self.me, message))
+
+    def import_block(self, effect: contract.Import) -> None:
+        arrival = Arrival(effect.block, effect.origin, None)
+        self.importer.offer(arrival, self.shell.clock().wall_ms)
+
+    def build(self, effect: contract.Build) -> None:
+        self.builder.build(effect, self._producer(), self.shell.clock())
+
+    def grind(self, effect: contract.Grind) -> None:
+        grinder, block, request = self.shell.grinder, effect.block, effect.request
+        if grinder is None:
+            return
+        if block is None:
+            grinder.cancel()
+            return
+        grinder.start(
+            request,
+            block.header,
+            effect.target,
+            lambda job, header: self.work_found(job, header, block),
+        )
+
+    def set_timer(self, effect: contract.SetTimer) -> None:
+        self.shell.timers.set(("engine", *effect.key), effect.delay_ms)
+
+    def cancel_timer(self, effect: contract.CancelTimer) -> None:
+        self.shell.timers.cancel(("engine", *effect.key))
+
+    def set_head(self, effect: contract.SetHead) -> None:
+        moved = self.ledger.set_head(effect.block)
+        if not moved.removed and not moved.added:
+            return
+        self.mining.head_moved()
+        self._mempool_moved(moved)
+        head = self.ledger.header(effect.block)
+        count = len(moved.added[-1].transactions) if moved.added else 0
+        self.feed.publish(feed.HeadMovedTo(head, count, len(moved.removed), len(moved.added)))
+        self._do(self.sync.head_moved(self._steady()))
+        if not self.rules.properties.finalizes:
+            self._publish_confirmed()
+        waiting = self.mempool.waiting()
+        self._some_waiting = waiting > 0
+        self.driver.post(contract.TransactionsWaiting(waiting))
+        self.builder.wake(self._producer(), self.shell.clock())
+
+    def finalize(self, effect: contract.Finalize) -> None:
+        newly = self.ledger.finalize(effect.block, effect.proof)
+        for block in newly:
+            self.feed.publish(feed.BecameFinal(block.head, len(block.transactions)))
+        if newly:
+            self._do(self.sync.finalized(self._steady()))
+        self._answer_reads()
+
+    def serve_read(self, effect: contract.ServeRead) -> None:
+        if effect.request in self._requests:
+            self._reads[effect.request] = effect.height
+            self._answer_reads()
+
+    def set_producer(self, effect: contract.SetProducer) -> None:
+        self.producer = effect.node
+
+    def answer(self, effect: contract.Answer) -> None:
+        done = self._requests.pop(effect.request, None)
+        if done is not None:
+            done(effect.outcome)
+
+    def fetch(self, effect: contract.Fetch) -> None:
+        self._want(effect.blocks, None if effect.hint is None else effect.hint[1:])
+
+    def report(self, effect: contract.Report) -> None:
+        if effect.evidence is not None:
+            self._spread(effect.evidence, None)
+        if effect.peer is not None and effect.peer != self.me:
+            self.shell.network.misbehaved(effect.peer[1:], effect.reason or "reported-by-engine")
+
+    def trace(self, effect: contract.Trace) -> None:
+        self.feed.publish(feed.ConsensusTraced(effect.name, effect.fields))
+        self.shell.log("debug", effect.name, effect.fields)
+
+    def stop(self, effect: contract.Stop) -> None:
+        self.shell.stopped()
+
+    # ------------------------------------------------------------------- blocks and proofs
+
+    def _block_settled(self, arrival: Arrival, result: Result) -> None:
+        if not self._started:
+            return
+        block, now_ms = arrival.block, self._steady()
+        if result.outcome == "rejected":
+            self.shell.log(
+                "warning",
+                "block-rejected",
+                {"block": show_id(block.id), "code": result.code, "why": result.sentence},
+            )
+            if arrival.peer is not None:
+                self.shell.network.misbehaved(arrival.peer, "invalid-block")
+            self.driver.post(contract.BlockRejected(block.id, arrival.origin, result.sentence))
+            self._do(self.sync.rejected(block.id, now_ms))
+        else:
+            self.driver.post(contract.BlockImported(block.head, arrival.origin))
+            self._do(self.sync.imported(block.id, now_ms))
+
+    def _built(self, request: int, block: Block | None) -> None:
+        self.driver.post(contract.BlockBuilt(request, block))
+
+    def _proof_received(self, block: BlockId, proof: Proof, peer: bytes) -> None:
+        if not self.ledger.knows(block):
+            return
+        head = self.ledger.header(block)
+        if head.height <= self.ledger.height(self.ledger.finalized()) or head.height == 0:
+            return
+        rules = self.eras.rules_after(self.ledger, head.previous)
+        try:
+            validators = self.ledger.validators(head.previous)
+            self.gate.check_proof(rules, head, proof, validators)
+        except InvalidProof as error:
+            self.shell.log("warning", "proof-refused", {"code": error.code})
+            self.shell.network.misbehaved(peer, "invalid-proof")
+            return
+        self.driver.post(contract.ProofSeen(block, proof))
+
+    def _publish_confirmed(self) -> None:
+        confirmed = self.ledger.confirmed()
+        start = self.ledger.height(self._confirmed)
+        for height in range(start + 1, self.ledger.height(confirmed) + 1):
+            block_id = self.ledger.id_at(height)
+            block = None if block_id is None else self.ledger.block(block_id)
+            if block is not None:
+                self.feed.publish(feed.BecameFinal(block.head, len(block.transactions)))
+        self._confirmed = confirmed
+
+    def _want(self, blocks: tuple[BlockId, ...], hint: bytes | None) -> None:
+        if self._started:
+            self._do(self.sync.want(blocks, hint, self._steady()))
+
+    # ---------------------------------------------------------------- consensus and evidence
+
+    def _consensus_frame(self, key: bytes, frame: wire.ConsensusFrame) -> None:
+        try:
+            message = self.gate.unpack(frame)
+        except Invalid as error:
+            self.shell.log("warning", "message-refused", {"code": error.code, "peer": key.hex()})
+            self.shell.network.misbehaved(key, "invalid-consensus-message")
+            return
+        self.driver.post(contract.MessageReceived(key_address(key), message))
+
+    def _evidence_found(self, key: bytes, evidence: Evidence) -> None:
+        if evidence.first + evidence.second in self._evidence:
+            return
+        validators = self.ledger.validators(self.ledger.head())
+        try:
+            self.rules.check_evidence(evidence, validators)
+            for body in (evidence.first, evidence.second):
+                self.gate.check_evidence_signatures(body)
+        except Invalid:
+            self.shell.network.misbehaved(key, "invalid-evidence")
+            return
+        self._spread(evidence, key)
+
+    def _spread(self, evidence: Evidence, source: bytes | None) -> None:
+        name = evidence.first + evidence.second
+        if name in self._evidence:
+            return
+        self._evidence[name] = evidence
+        while len(self._evidence) > EVIDENCE_MAX:
+            self._evidence.popitem(last=False)
+        for key in self.peers:
+            if key != source:
+                self.shell.network.send(key, wire.EvidenceFound(evidence))
+        self.driver.post(contract.EvidenceSeen(evidence))
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Contradictions seen, oldest first."""
+        return tuple(self._evidence.values())
+
+    # ------------------------------------------------------------------------- transactions
+
+    def _has_transaction(self, txid: TxId) -> bool:
+        return txid in self.mempool or self.ledger.transaction(txid) is not None
+
+    def _raw_transaction(self, txid: TxId) -> bytes | None:
+        transaction = self.mempool.get(txid)
+        return None if transaction is None else transaction.raw
+
+    def _transactions_changed(self) -> None:
+        waiting = self.mempool.waiting()
+        if (waiting > 0) != self._some_waiting:
+            self._some_waiting = waiting > 0
+            self.driver.post(contract.TransactionsWaiting(waiting))
+        if waiting and self.builder.waiting:
+            self.builder.wake(self._producer(), self.shell.clock())
+
+    def _mempool_moved(self, moved: HeadMoved) -> None:
+        outcome = self.mempool.moved(
+            moved.removed, moved.added, self.ledger, self._head_height(), self._steady()
+        )
+        for txid, code in outcome.dropped:
+            self.feed.publish(feed.TransactionDropped(txid, code))
+        if outcome.returned:
+            self._do(self.gossip.announce(outcome.returned, self._steady(), None))
+        self._transactions_changed()
+
+    # ------------------------------------------------------------------------------ actions
+
+    def _do(self, wanted: Sequence[Action]) -> None:
+        if wanted:
+            self._actions.extend(wanted)
+            self.shell.wake()
+
+    def _perform_actions(self) -> None:
+        self._performing = True
+        try:
+            while self._actions:
+                self._perform(self._actions.popleft())
+        finally:
+            self._performing = False
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case actions.SendTo(peer, message):
+                if peer in self.peers:
+                    self.shell.network.send(peer, message)
+            case actions.Misbehaved(peer, reason):
+                self.shell.network.misbehaved(peer, reason)
+            case actions.Disconnect(peer, reason, sentence):
+                self.shell.network.disconnect(peer, reason, sentence)
+            case actions.TransactionsReceived(peer, transactions):
+                self._transactions_received(peer, transactions)
+            case actions.BlockReceived(peer, block, proof, origin):
+                self.importer.offer(Arrival(block, origin, peer), self.shell.clock().wall_ms)
+                if proof is not None:
+                    self._proof_received(block.id, proof, peer)
+            case actions.ProofReceived(peer, block_id, proof):
+                self._proof_received(block_id, proof, peer)
+            case actions.SyncingChanged(syncing):
+                self.driver.post(contract.SyncChanged(syncing))
+
+    def _transactions_received(self, peer: bytes, transactions: Sequence[Transaction]) -> None:
+        results = self.submit(transactions, source=peer)
+        if any(e is not None and e.code in ("bad-signature", "wrong-witness") for e in results):
+            self.shell.network.misbehaved(peer, "invalid-transaction")
+
+    # ------------------------------------------------------------------------------- small
+
+    def _producer(self) -> Address:
+        """Who stands as producer in a block made here: members are named by their own key."""
+        return self.me if self.rules.properties.has_validators else self.payout
+
+    def _head_height(self) -> int:
+        return self.ledger.height(self.ledger.head())
+
+    def _steady(self) -> int:
+        return self.shell.clock().steady_ms
+
+    def _hold_until(self, wall_ms: int) -> None:
+        delay_ms = max(1, wall_ms - self.shell.clock().wall_ms)
+        self.shell.timers.set(("held",), delay_ms)
+
+    def _wake_builder(self, steady_ms: int) -> None:
+        self.shell.timers.set(("build",), max(0, steady_ms - self._steady()))
+
+    def _request(self, done: Callable[[str], None]) -> int | None:
+        if len(self._requests) >= REQUESTS_MAX:
+            done("too many requests are open")
+            return None
+        self._next_request += 1
+        self._requests[self._next_request] = done
+        return self._next_request
+
+    def _answer_reads(self) -> None:
+        final = self.ledger.height(self.ledger.confirmed())
+        for request in [r for r, height in self._reads.items() if height <= final]:
+            del self._reads[request]
+            self._requests.pop(request)("")
+
+
+def is_member(core: NodeCore, head: BlockHead | None = None) -> bool:
+    """Whether this node is entitled to decide the child of the head."""
+    parent = core.ledger.head() if head is None else head.id
+    return core.me in core.ledger.validators(parent)

@@ -1,0 +1,31 @@
+"""Which rules judge which block: looked up by era, never assumed to be the same for a whole chain."""
+
+from __future__ import annotations
+
+from chain.genesis import Era
+from chain.hashing import BlockId
+from chain.view import ChainView
+from consensus import registry
+from consensus.contract import EngineProtocol, Rules
+
+
+class EraBook:
+    """Engines' protocols and rules by era, made once each."""
+
+    def __init__(self) -> None:
+        self._rules: dict[Era, Rules] = {}
+
+    def rules(self, era: Era) -> Rules:
+        """The rules of an era. Raises UnknownEngine or ValueError (bad parameters)."""
+        rules = self._rules.get(era)
+        if rules is None:
+            rules = self.protocol(era).rules(registry.era_parameters(era))
+            self._rules[era] = rules
+        return rules
+
+    def rules_after(self, view: ChainView, parent: BlockId) -> Rules:
+        """The rules that judge the child of ``parent``."""
+        return self.rules(view.params(parent))
+
+    def protocol(self, era: Era) -> EngineProtocol:
+        return registry.protocol(era.engine)

@@ -1,0 +1,71 @@
+"""What the core of a node needs from its shell: asyncio's in production, the simulator's in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from chain.header import Header
+from consensus.contract import Now
+from p2p.wire import Hello, PeerMessage
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Peer(Protocol):
+    """What is known of a linked peer."""
+
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def hello(self) -> Hello: ...
+
+
+class Network(Protocol):
+    """Links to peers, by their 32-byte keys. Nothing here waits."""
+
+    def send(self, key: bytes, message: PeerMessage) -> None: ...
+    def disconnect(self, key: bytes, reason: str, sentence: str) -> None: ...
+    def misbehaved(self, key: bytes, reason: str) -> None: ...
+
+
+class Timers(Protocol):
+    """Named timers on the steady clock; setting a key again replaces it."""
+
+    def set(self, key: tuple[str | int, ...], delay_ms: int) -> None: ...
+    def cancel(self, key: tuple[str | int, ...]) -> None: ...
+
+
+class Grinder(Protocol):
+    """Searches a nonce outside the event loop; one job at a time, a new one replaces it.
+
+    ``found`` receives the job's number and the header that meets the target.
+    """
+
+    def start(
+        self, job: int, header: Header, target: int, found: Callable[[int, Header], None]
+    ) -> None: ...
+    def cancel(self) -> None: ...
+    def hash_rate(self) -> float:
+        """Hashes per second over the last few seconds."""
+        ...
+
+
+class Shell(msgspec.Struct, frozen=True):
+    """The ports together.
+
+    ``wake`` asks the shell to call ``NodeCore.pump`` soon. ``log`` takes a level, the name of an
+    event, and its fields. ``stopped`` is told that the engine has nothing left to hand over.
+    """
+
+    network: Network
+    timers: Timers
+    clock: Callable[[], Now]
+    wake: Callable[[], None]
+    log: Callable[[Level, str, Mapping[str, object]], None]
+    stopped: Callable[[], None]
+    grinder: Grinder | None = None
+
+

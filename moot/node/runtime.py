@@ -1,0 +1,318 @@
+"""The shell of a node in production: asyncio, the operating system's clock, sockets and LevelDB."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from chain.address import Address, key_address, public_key_of
+from chain.bech32m import parse_address
+from chain.errors import Invalid
+from chain.ledger import Ledger
+from chain.mempool import MempoolLimits
+from chain.storage.leveldb import open_leveldb
+from chain.verifiers import default_verifier
+from consensus import registry
+from consensus.contract import Now
+from moot import __version__
+from moot.node.config import ConfigError, Folder, NodeConfig
+from moot.node.core import CoreSettings, NodeCore
+from moot.node.ports import Grinder, Level, Shell
+from p2p.peers import PeerBook
+from p2p.transport import Transport, TransportSettings
+from p2p.wire import Hello, PeerMessage
+from wallet.keys import Key
+
+logger = logging.getLogger("moot.node")
+
+STOP_GRACE_MS = 3_000
+"""How long an engine may take to hand over before a stop goes ahead anyway."""
+PEERS_SAVED_EVERY_S = 60
+
+
+def system_clock() -> Now:
+    """The wall clock and the monotonic clock, in milliseconds."""
+    return Now(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
+
+
+class LoopTimers:
+    """moot.node.ports.Timers on the event loop."""
+
+    def __init__(self, fired: Callable[[tuple[str | int, ...]], None]) -> None:
+        self._fired = fired
+        self._handles: dict[tuple[str | int, ...], asyncio.TimerHandle] = {}
+
+    def set(self, key: tuple[str | int, ...], delay_ms: int) -> None:
+        self.cancel(key)
+        loop = asyncio.get_running_loop()
+        self._handles[key] = loop.call_later(delay_ms / 1000, self._fire, key)
+
+    def cancel(self, key: tuple[str | int, ...]) -> None:
+        handle = self._handles.pop(key, None)
+        if handle is not None:
+            handle.cancel()
+
+    def cancel_all(self) -> None:
+        for key in list(self._handles):
+            self.cancel(key)
+
+    def _fire(self, key: tuple[str | int, ...]) -> None:
+        self._handles.pop(key, None)
+        self._fired(key)
+
+
+class NodeRuntime:
+    """One node in this process. ``run`` returns when it was asked to stop, raises if it failed."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        config: NodeConfig,
+        make_grinder: Callable[[int], Grinder] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self._make_grinder = make_grinder
+        self._stop = asyncio.Event()
+        self._handed_over = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._pump_scheduled = False
+        self.started_ms = system_clock().steady_ms
+
+    def request_stop(self) -> None:
+        """Ends ``run``, gracefully."""
+        self._stop.set()
+
+    async def run(self, ready: Callable[[NodeRuntime], None] | None = None) -> None:
+        """Opens the folder, runs the node, closes it. Raises ConfigError, DamagedStore, ..."""
+        genesis = self.folder.load_genesis()
+        key = Key.from_seed(self.folder.load_key())
+        self.me = key.address
+        era = genesis.eras[0]
+        try:
+            finalizes = registry.protocol(era.engine).rules(
+                registry.era_parameters(era)
+            ).properties.finalizes
+        except (registry.UnknownEngine, ValueError) as error:
+            raise ConfigError(str(error)) from None
+        store = open_leveldb(self.folder.database, create=False)
+        try:
+            verifier = default_verifier()
+            ledger = Ledger(store, genesis, verifier, finalizes)
+            self._timers = LoopTimers(self._guarded(self._timer_fired))
+            self._grinder = self._start_grinder()
+            self.core = NodeCore(
+                ledger,
+                key.address,
+                key.sign,
+                verifier,
+                self._shell(),
+                random.Random(random.SystemRandom().getrandbits(64)),
+                self._settings(genesis.prefix),
+            )
+            self.transport = self._make_transport(genesis.prefix)
+            await self._live(ready)
+        finally:
+            store.close()
+
+    # ------------------------------------------------------------------------------- parts
+
+    def _settings(self, prefix: str) -> CoreSettings:
+        payout: Address | None = None
+        if self.config.mining.payout:
+            try:
+                payout = parse_address(self.config.mining.payout, prefix)
+            except Invalid as error:
+                raise ConfigError(f"mining.payout: {error.sentence}") from None
+        return CoreSettings(
+            mining=self.config.mining.enabled,
+            payout=payout,
+            mempool=MempoolLimits(bytes_max=self.config.mempool.bytes_max),
+            agent=f"moot/{__version__}",
+        )
+
+    def _start_grinder(self) -> Grinder | None:
+        if not self.config.mining.enabled or self._make_grinder is None:
+            return None
+        return self._make_grinder(self.config.mining.processes)
+
+    def _shell(self) -> Shell:
+        return Shell(
+            network=self,
+            timers=self._timers,
+            clock=system_clock,
+            wake=self._wake,
+            log=log_event,
+            stopped=self._handed_over.set,
+            grinder=self._grinder,
+        )
+
+    def _make_transport(self, prefix: str) -> Transport:
+        section = self.config.p2p
+        rng = random.Random(random.SystemRandom().getrandbits(64))
+        book = PeerBook(rng)
+        if self.folder.peers.exists():
+            book.load(self.folder.peers.read_bytes())
+        for text in section.peers:
+            public_key, host, port = parse_peer(text, prefix)
+            book.add_static(public_key, host, port)
+        self._allowed = frozenset(parse_key(text, prefix) for text in section.allow)
+        settings = TransportSettings(
+            host=section.host,
+            port=section.port,
+            inbound_max=section.inbound_max,
+            outbound=section.outbound,
+        )
+        return Transport(
+            self.folder.load_key(), settings, book, self._hello, self._admit, self
+        )
+
+    def _hello(self) -> Hello:
+        return self.core.hello(self.transport.port)
+
+    def _admit(self, key: bytes) -> str | None:
+        """None, or why this key may not link: permissioned chains list who may."""
+        if not self.core.rules.properties.permissioned or self.config.p2p.observers:
+            return None
+        members = self.core.ledger.validators(self.core.ledger.head())
+        if key_address(key) in members or key in self._allowed:
+            return None
+        return "this chain is permissioned and the key is not on its list"
+
+    # -------------------------------------------------------------------------------- life
+
+    async def _live(self, ready: Callable[[NodeRuntime], None] | None) -> None:
+        from moot.node.rest.server import RestServer  # noqa: PLC0415
+
+        rest = RestServer(self) if self.config.rest.enabled else None
+        saver: asyncio.Task[None] | None = None
+        try:
+            self.core.start()
+            self._pump()
+            await self.transport.start()
+            if rest is not None:
+                await rest.start()
+            log_event("info", "started", {"node": self.config.node.name})
+            if ready is not None:
+                ready(self)
+            saver = asyncio.create_task(self._save_peers_now_and_then())
+            await self._stop.wait()
+            await self._hand_over()
+        finally:
+            if saver is not None:
+                saver.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await saver
+            if rest is not None:
+                await rest.stop()
+            await self.transport.stop()
+            self._timers.cancel_all()
+            if self._grinder is not None:
+                self._grinder.cancel()
+                self._grinder.close()
+            self.folder.peers.write_bytes(self.transport.book.dump())
+        if self._failure is not None:
+            raise self._failure
+
+    async def _hand_over(self) -> None:
+        if self._failure is not None:
+            return
+        self.core.stop_requested(STOP_GRACE_MS)
+        self._wake()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._handed_over.wait(), STOP_GRACE_MS / 1000)
+
+    async def _save_peers_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(PEERS_SAVED_EVERY_S)
+            self.folder.peers.write_bytes(self.transport.book.dump())
+
+    def _fail(self, error: BaseException) -> None:
+        """An error of ours: the node stops, loudly, rather than go on speaking."""
+        if self._failure is None:
+            self._failure = error
+            logger.error("the node stops: %s", error, exc_info=error)
+        self._stop.set()
+
+    def _guarded(
+        self, function: Callable[[tuple[str | int, ...]], None]
+    ) -> Callable[[tuple[str | int, ...]], None]:
+        def call(key: tuple[str | int, ...]) -> None:
+            if self._failure is not None:
+                return
+            try:
+                function(key)
+            except BaseException as error:
+                self._fail(error)
+
+        return call
+
+    def _timer_fired(self, key: tuple[str | int, ...]) -> None:
+        self.core.timer_fired(key)
+        self.core.pump()
+
+    def _wake(self) -> None:
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        if self._failure is not None:
+            return
+        try:
+            self.core.pump()
+        except BaseException as error:
+            self._fail(error)
+
+    # ------------------------------------------------- ports: Network and TransportHandler
+
+    def send(self, key: bytes, message: PeerMessage) -> None:
+        self.transport.send(key, message)
+
+    def disconnect(self, key: bytes, reason: str, sentence: str) -> None:
+        self.transport.disconnect(key, reason, sentence)
+
+    def misbehaved(self, key: bytes, reason: str) -> None:
+        self.transport.misbehaved(key, reason)
+
+    def peer_joined(self, peer: PeerInfo) -> None:
+        self.core.peer_joined(peer)
+        self._wake()
+
+    def peer_left(self, key: bytes, reason: str) -> None:
+        self.core.peer_left(key, reason)
+        self._wake()
+
+    def peer_message(self, key: bytes, message: PeerMessage) -> None:
+        self.core.peer_message(key, message)
+        self._wake()
+
+
+def parse_key(text: str, prefix: str) -> bytes:
+    """A 32-byte key from 64 hex digits or an address. Raises ConfigError."""
+    if len(text) == 64:
+        with contextlib.suppress(ValueError):
+            return bytes.fromhex(text)
+    try:
+        return public_key_of(parse_address(text, prefix))
+    except Invalid as error:
+        raise ConfigError(f"{text!r} is no key: {error.sentence}") from None
+
+
+def parse_peer(text: str, prefix: str) -> tuple[bytes | None, str, int]:
+    """``host:port`` or ``key@host:port``. Raises ConfigError."""
+    key_text, at, place = text.rpartition("@")
+    host, colon, port = place.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"{text!r} is no peer: write host:port or key@host:port")
+    return (parse_key(key_text, prefix) if at else None), host.strip("[]"), int(port)
+
+
+def log_event(level: Level, event: str, fields: Mapping[str, object]) -> None:
+    """One structured line; the formatter decides how it looks."""
+    logger.log(getattr(logging, level.upper()), event, extra={"fields": dict(fields)})
