@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from chain.ledger import Ledger
+
 from chain.block import Block, BlockHead
 from chain.errors import InvalidBlock
 from chain.hashing import BlockId
-from chain.ledger import Ledger
 from chain.proof import Proof
 from moot.node.eras import EraBook
 from moot.node.headview import HeadView
-from moot.node.importer import Importer, check_head
+from moot.node.importer import Importer
 from p2p import wire
 
 LOCATOR_DENSE = 10
@@ -41,19 +42,19 @@ class ChainForSync:
     def head(self) -> BlockId:
         return self._ledger.head()
 
-    def height(self) -> int:
-        return self._ledger.height(self._ledger.head())
+    def finalized(self) -> BlockId:
+        return self._ledger.confirmed()
 
-    def weight(self) -> int:
-        return self._ledger.weight(self._ledger.head())
+    def height(self, block: BlockId) -> int:
+        return self._ledger.height(block)
 
-    def finalized_height(self) -> int:
-        return self._ledger.height(self._ledger.confirmed())
+    def weight(self, block: BlockId) -> int:
+        return self._ledger.weight(block)
 
     def locator(self) -> tuple[BlockId, ...]:
         """Ids back from the head: dense, then at doubling distances, genesis last."""
         ids: list[BlockId] = []
-        height, step = self.height(), 1
+        height, step = self._ledger.height(self._ledger.head()), 1
         while height > 0 and len(ids) < wire.LOCATOR_MAX - 1:
             found = self._ledger.id_at(height)
             assert found is not None
@@ -67,11 +68,10 @@ class ChainForSync:
         self, locator: Sequence[BlockId], stop: BlockId, count: int
     ) -> tuple[BlockHead, ...]:
         """Heads of the best chain after the locator's first id that lies on it."""
-        start = next(
-            (self._ledger.height(i) for i in locator if self._ledger.in_best_chain(i)), 0
-        )
+        start = next((self._ledger.height(i) for i in locator if self._ledger.in_best_chain(i)), 0)
+        top = self._ledger.height(self._ledger.head())
         heads: list[BlockHead] = []
-        for height in range(start + 1, min(self.height(), start + count) + 1):
+        for height in range(start + 1, min(top, start + count) + 1):
             found = self._ledger.id_at(height)
             head = None if found is None else self._ledger.head_of(found)
             if head is None:
@@ -90,9 +90,14 @@ class ChainForSync:
     def proof(self, block: BlockId) -> Proof | None:
         return self._ledger.proof(block)
 
-    def check_heads(self, heads: Sequence[BlockHead]) -> None:
-        """Judges consecutive heads on a known parent, lowest first. Raises InvalidBlock, NotYet."""
+    def check_heads(self, heads: Sequence[BlockHead], earlier: Sequence[BlockHead] = ()) -> None:
+        """Judges ``heads``, which follow on ``earlier`` (judged before) or on a known block.
+
+        Raises InvalidBlock or NotYet.
+        """
         view = HeadView(self._ledger, self._ledger.validator_set)
+        for head in earlier:
+            view.add(head, self._eras.rules_after(view, head.previous).weight(head))
         wall_ms = self._wall_ms()
         for head in heads:
             if self._importer.known_bad(head.id):
@@ -100,6 +105,5 @@ class ChainForSync:
             if not view.knows(head.previous):
                 raise InvalidBlock("heads-not-linked", "heads do not follow from each other")
             rules = self._eras.rules_after(view, head.previous)
-            check_head(head, view, rules, wall_ms)
+            self._importer.check_head(head, view, rules, wall_ms)
             view.add(head, rules.weight(head))
-

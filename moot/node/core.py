@@ -12,14 +12,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
 import msgspec
+from chain.ledger import HeadMoved, Ledger
+from chain.mempool import Mempool, MempoolLimits
 
 from chain.address import Address, key_address
 from chain.block import Block, BlockHead
 from chain.errors import Invalid, InvalidProof, InvalidTransaction
 from chain.hashing import BlockId, TxId, show_id
 from chain.header import Header
-from chain.ledger import HeadMoved, Ledger
-from chain.mempool import Mempool, MempoolLimits
 from chain.proof import Evidence, Proof
 from chain.signatures import Verifier
 from chain.transaction import Transaction
@@ -91,7 +91,12 @@ class NodeCore:
         self.gate = Gate(self.protocol, ledger.chain_id, verifier)
         self.signer = Signer(me, sign, ledger.chain_id, self.protocol.name)
         self.importer = Importer(
-            ledger, self.eras, self._block_settled, self._want, self._hold_until
+            ledger,
+            self.eras,
+            self._block_settled,
+            self._want,
+            self._hold_until,
+            self.gate.verified,
         )
         self.builder = Builder(ledger, self.mempool, self.eras, self._built, self._wake_builder)
         self.mining = MiningDesk(ledger, self.builder, self.eras)
@@ -526,22 +531,22 @@ class NodeCore:
 
     def _perform(self, action: Action) -> None:
         match action:
-            case actions.SendTo(peer, message):
+            case actions.SendTo(peer=peer, message=message):
                 if peer in self.peers:
                     self.shell.network.send(peer, message)
-            case actions.Misbehaved(peer, reason):
+            case actions.Misbehaved(peer=peer, reason=reason):
                 self.shell.network.misbehaved(peer, reason)
-            case actions.Disconnect(peer, reason, sentence):
+            case actions.Disconnect(peer=peer, reason=reason, sentence=sentence):
                 self.shell.network.disconnect(peer, reason, sentence)
-            case actions.TransactionsReceived(peer, transactions):
+            case actions.TransactionsReceived(peer=peer, transactions=transactions):
                 self._transactions_received(peer, transactions)
-            case actions.BlockReceived(peer, block, proof, origin):
+            case actions.BlockReceived(peer=peer, block=block, proof=proof, origin=origin):
                 self.importer.offer(Arrival(block, origin, peer), self.shell.clock().wall_ms)
                 if proof is not None:
                     self._proof_received(block.id, proof, peer)
-            case actions.ProofReceived(peer, block_id, proof):
+            case actions.ProofReceived(peer=peer, block_id=block_id, proof=proof):
                 self._proof_received(block_id, proof, peer)
-            case actions.SyncingChanged(syncing):
+            case actions.SyncingChanged(syncing=syncing):
                 self.driver.post(contract.SyncChanged(syncing))
 
     def _transactions_received(self, peer: bytes, transactions: Sequence[Transaction]) -> None:

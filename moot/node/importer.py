@@ -8,16 +8,17 @@ BlockRejected, and to the sync service.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
+
+from chain.ledger import Ledger
 
 from chain.block import Block, BlockHead
 from chain.errors import InvalidBlock, NotYet
 from chain.hashing import BlockId
 from chain.header import VERSION
-from chain.ledger import Ledger
 from chain.view import ChainView
-from consensus.contract import Origin, Rules, WorkRules
+from consensus.contract import Attestation, Origin, Rules, WorkRules
 from moot.node.eras import EraBook
 
 ORPHANS_MAX = 256
@@ -65,16 +66,6 @@ def check_common(head: BlockHead, parent: BlockHead, rules: Rules) -> None:
         raise InvalidBlock("header-fields", "version, bits and nonce are fixed on this chain")
 
 
-def check_head(head: BlockHead, view: ChainView, rules: Rules, wall_ms: int) -> None:
-    """Judges a head whose parent ``view`` knows. Raises InvalidBlock or NotYet."""
-    head.check_branch()
-    check_common(head, view.header(head.previous), rules)
-    rules.check_header(head, view)
-    earliest_ms = rules.earliest_ms(head)
-    if earliest_ms > wall_ms:
-        raise NotYet(earliest_ms)
-
-
 class Importer:
     """Keeps orphans and held-back blocks, bounded; everything else goes straight through."""
 
@@ -85,14 +76,16 @@ class Importer:
         done: Callable[[Arrival, Result], None],
         fetch: Callable[[tuple[BlockId, ...], bytes | None], None],
         hold: Callable[[int], None],
+        verified: Callable[[Sequence[Attestation]], bool],
     ) -> None:
-        """``done`` hears each final outcome; ``fetch`` is asked for missing parents; ``hold`` for
+        """``verified`` checks a seal's signatures; ``done`` hears each final outcome; ``fetch`` is asked for missing parents; ``hold`` for
         a call of ``release`` at a wall-clock time in milliseconds."""
         self._ledger = ledger
         self._eras = eras
         self._done = done
         self._fetch = fetch
         self._hold = hold
+        self._verified = verified
         self._orphans: OrderedDict[BlockId, Arrival] = OrderedDict()
         self._orphan_bytes = 0
         self._bad: OrderedDict[BlockId, tuple[str, str]] = OrderedDict()
@@ -101,6 +94,18 @@ class Importer:
     @property
     def orphans(self) -> int:
         return len(self._orphans)
+
+    def check_head(self, head: BlockHead, view: ChainView, rules: Rules, wall_ms: int) -> None:
+        """Judges a head whose parent ``view`` knows. Raises InvalidBlock or NotYet."""
+        head.check_branch()
+        check_common(head, view.header(head.previous), rules)
+        rules.check_header(head, view)
+        seal = rules.seal_attestations(head)
+        if seal and not self._verified(seal):
+            raise InvalidBlock("bad-seal", "a signature in the block's seal does not verify")
+        earliest_ms = rules.earliest_ms(head)
+        if earliest_ms > wall_ms:
+            raise NotYet(earliest_ms)
 
     def known_bad(self, block: BlockId) -> bool:
         return block in self._bad
@@ -151,7 +156,7 @@ class Importer:
     def _insert(self, block: Block, wall_ms: int, replaying: bool) -> None:
         block.check_body()
         rules = self._eras.rules_after(self._ledger, block.previous)
-        check_head(block.head, self._ledger, rules, wall_ms)
+        self.check_head(block.head, self._ledger, rules, wall_ms)
         self._ledger.insert(
             block,
             rules.weight(block.head),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import msgspec
+from chain.ledger import Ledger
 
 from chain.address import Address
 from chain.block import Block
 from chain.errors import InvalidBlock
 from chain.header import Header
-from chain.ledger import Ledger
 from consensus.contract import WorkRules
 from moot.node.builder import Builder
 from moot.node.eras import EraBook
@@ -77,7 +77,9 @@ class MiningDesk:
         """
         job = self._jobs.get(job_name)
         if job is None:
-            raise InvalidBlock("stale-job", "this job is unknown or its parent is no longer the head")
+            raise InvalidBlock(
+                "stale-job", "this job is unknown or its parent is no longer the head"
+            )
         ours = job.block.header
         if (header.previous, header.merkle_root, header.bits) != (
             ours.previous,

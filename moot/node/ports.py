@@ -67,5 +67,3 @@ class Shell(msgspec.Struct, frozen=True):
     log: Callable[[Level, str, Mapping[str, object]], None]
     stopped: Callable[[], None]
     grinder: Grinder | None = None
-
-

@@ -9,11 +9,14 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
+from chain.ledger import Ledger
+from chain.mempool import MempoolLimits
+from p2p.peers import PeerBook
+from p2p.transport import Transport, TransportSettings
+
 from chain.address import Address, key_address, public_key_of
 from chain.bech32m import parse_address
 from chain.errors import Invalid
-from chain.ledger import Ledger
-from chain.mempool import MempoolLimits
 from chain.storage.leveldb import open_leveldb
 from chain.verifiers import default_verifier
 from consensus import registry
@@ -22,8 +25,6 @@ from moot import __version__
 from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
 from moot.node.ports import Grinder, Level, Shell
-from p2p.peers import PeerBook
-from p2p.transport import Transport, TransportSettings
 from p2p.wire import Hello, PeerMessage
 from wallet.keys import Key
 
@@ -94,9 +95,11 @@ class NodeRuntime:
         self.me = key.address
         era = genesis.eras[0]
         try:
-            finalizes = registry.protocol(era.engine).rules(
-                registry.era_parameters(era)
-            ).properties.finalizes
+            finalizes = (
+                registry.protocol(era.engine)
+                .rules(registry.era_parameters(era))
+                .properties.finalizes
+            )
         except (registry.UnknownEngine, ValueError) as error:
             raise ConfigError(str(error)) from None
         store = open_leveldb(self.folder.database, create=False)
@@ -167,9 +170,7 @@ class NodeRuntime:
             inbound_max=section.inbound_max,
             outbound=section.outbound,
         )
-        return Transport(
-            self.folder.load_key(), settings, book, self._hello, self._admit, self
-        )
+        return Transport(self.folder.load_key(), settings, book, self._hello, self._admit, self)
 
     def _hello(self) -> Hello:
         return self.core.hello(self.transport.port)
@@ -186,7 +187,7 @@ class NodeRuntime:
     # -------------------------------------------------------------------------------- life
 
     async def _live(self, ready: Callable[[NodeRuntime], None] | None) -> None:
-        from moot.node.rest.server import RestServer  # noqa: PLC0415
+        from moot.node.rest.server import RestServer
 
         rest = RestServer(self) if self.config.rest.enabled else None
         saver: asyncio.Task[None] | None = None
