@@ -1,4 +1,4 @@
-"""Which rules judge which block: looked up by era, never assumed to be the same for a whole chain."""
+"""Which rules judge which block: looked up by era, never taken for one and the same."""
 
 from __future__ import annotations
 

@@ -78,8 +78,9 @@ class Importer:
         hold: Callable[[int], None],
         verified: Callable[[Sequence[Attestation]], bool],
     ) -> None:
-        """``verified`` checks a seal's signatures; ``done`` hears each final outcome; ``fetch`` is asked for missing parents; ``hold`` for
-        a call of ``release`` at a wall-clock time in milliseconds."""
+        """``verified`` checks a seal's signatures; ``done`` hears each final outcome; ``fetch``
+        is asked for missing parents; ``hold`` for a call of ``release`` at a wall-clock time in
+        milliseconds."""
         self._ledger = ledger
         self._eras = eras
         self._done = done

@@ -1,4 +1,4 @@
-"""What the core of a node needs from its shell: asyncio's in production, the simulator's in tests."""
+"""What a node's core needs from its shell: asyncio in production, the simulator in tests."""
 
 from __future__ import annotations
 

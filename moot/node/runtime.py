@@ -8,11 +8,12 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from types import TracebackType
 
 from chain.ledger import Ledger
 from chain.mempool import MempoolLimits
 from p2p.peers import PeerBook
-from p2p.transport import Transport, TransportSettings
+from p2p.transport import PeerInfo, Transport, TransportSettings
 
 from chain.address import Address, key_address, public_key_of
 from chain.bech32m import parse_address
@@ -25,6 +26,7 @@ from moot import __version__
 from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
 from moot.node.ports import Grinder, Level, Shell
+from moot.node.rest.server import RestServer
 from p2p.wire import Hello, PeerMessage
 from wallet.keys import Key
 
@@ -106,7 +108,7 @@ class NodeRuntime:
         try:
             verifier = default_verifier()
             ledger = Ledger(store, genesis, verifier, finalizes)
-            self._timers = LoopTimers(self._guarded(self._timer_fired))
+            self._timers = LoopTimers(self._timer_fired)
             self._grinder = self._start_grinder()
             self.core = NodeCore(
                 ledger,
@@ -187,7 +189,6 @@ class NodeRuntime:
     # -------------------------------------------------------------------------------- life
 
     async def _live(self, ready: Callable[[NodeRuntime], None] | None) -> None:
-        from moot.node.rest.server import RestServer
 
         rest = RestServer(self) if self.config.rest.enabled else None
         saver: asyncio.Task[None] | None = None
@@ -239,22 +240,15 @@ class NodeRuntime:
             logger.error("the node stops: %s", error, exc_info=error)
         self._stop.set()
 
-    def _guarded(
-        self, function: Callable[[tuple[str | int, ...]], None]
-    ) -> Callable[[tuple[str | int, ...]], None]:
-        def call(key: tuple[str | int, ...]) -> None:
-            if self._failure is not None:
-                return
-            try:
-                function(key)
-            except BaseException as error:
-                self._fail(error)
-
-        return call
+    def our_part(self) -> _StopsTheNode:
+        """Around calls into the core: an exception there is a bug of ours and ends the node."""
+        return _StopsTheNode(self._fail)
 
     def _timer_fired(self, key: tuple[str | int, ...]) -> None:
-        self.core.timer_fired(key)
-        self.core.pump()
+        if self._failure is None:
+            with self.our_part():
+                self.core.timer_fired(key)
+                self.core.pump()
 
     def _wake(self) -> None:
         if not self._pump_scheduled:
@@ -263,12 +257,9 @@ class NodeRuntime:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        if self._failure is not None:
-            return
-        try:
-            self.core.pump()
-        except BaseException as error:
-            self._fail(error)
+        if self._failure is None:
+            with self.our_part():
+                self.core.pump()
 
     # ------------------------------------------------- ports: Network and TransportHandler
 
@@ -282,16 +273,43 @@ class NodeRuntime:
         self.transport.misbehaved(key, reason)
 
     def peer_joined(self, peer: PeerInfo) -> None:
-        self.core.peer_joined(peer)
-        self._wake()
+        if self._failure is None:
+            with self.our_part():
+                self.core.peer_joined(peer)
+            self._wake()
 
     def peer_left(self, key: bytes, reason: str) -> None:
-        self.core.peer_left(key, reason)
-        self._wake()
+        if self._failure is None:
+            with self.our_part():
+                self.core.peer_left(key, reason)
+            self._wake()
 
     def peer_message(self, key: bytes, message: PeerMessage) -> None:
-        self.core.peer_message(key, message)
-        self._wake()
+        if self._failure is None:
+            with self.our_part():
+                self.core.peer_message(key, message)
+            self._wake()
+
+
+class _StopsTheNode:
+    """Hands an exception to ``fail`` instead of to whoever called from the event loop."""
+
+    def __init__(self, fail: Callable[[BaseException], None]) -> None:
+        self._fail = fail
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            return False
+        self._fail(error)
+        return True
 
 
 def parse_key(text: str, prefix: str) -> bytes:

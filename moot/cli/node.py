@@ -1,0 +1,123 @@
+"""``moot node``: one node of a network."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import click
+import msgspec
+
+from chain.bech32m import show_address
+from moot.cli.genesis import read_genesis
+from moot.miner.workers import WorkerGrinder
+from moot.node.config import (
+    P2P_PORT,
+    REST_PORT,
+    Folder,
+    NodeConfig,
+    NodeSection,
+    P2pSection,
+    load_seed,
+)
+from moot.node.founding import init_folder
+from moot.node.logs import set_up_logs
+from moot.node.ports import Grinder
+from moot.node.runtime import NodeRuntime
+from wallet.keys import Key
+
+dir_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    envvar="MOOT_DIR",
+    help="The node's folder.",
+)
+
+
+@click.group(name="node")
+def node() -> None:
+    """Set up, run and question one node."""
+
+
+@node.command()
+@dir_option
+@click.option(
+    "--genesis",
+    "genesis_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="The network's genesis file.",
+)
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The node's key file, for a validator; default: a new key.",
+)
+@click.option("--name", default="node", show_default=True, help="Name for people and logs.")
+@click.option("--p2p-port", type=click.IntRange(0, 65535), default=P2P_PORT, show_default=True)
+@click.option("--rest-port", type=click.IntRange(0, 65535), default=REST_PORT, show_default=True)
+@click.option("--peer", "peers", multiple=True, metavar="[KEY@]HOST:PORT", help="A node to dial.")
+@click.option("--mine/--no-mine", default=False, help="Mine in the node (proof of work).")
+@click.option("--payout", default="", help="Address that the node's mining pays.")
+@click.option("--faucet-key", default="", help="Key file of the network's faucet, to serve it.")
+@click.option("--record-lost", is_flag=True, help="This key voted before; its database is lost.")
+def init(
+    directory: Path,
+    genesis_file: Path,
+    key_file: Path | None,
+    name: str,
+    p2p_port: int,
+    rest_port: int,
+    peers: tuple[str, ...],
+    mine: bool,
+    payout: str,
+    faucet_key: str,
+    record_lost: bool,
+) -> None:
+    """Make a node's folder: genesis, key, configuration, database.
+
+    Example: moot node init --dir n1 --genesis net/genesis.json --key net/keys/node1.key
+    """
+    genesis = read_genesis(genesis_file)
+    seed = load_seed(key_file) if key_file else os.urandom(32)
+    config = NodeConfig(
+        node=NodeSection(name=name), p2p=P2pSection(port=p2p_port, peers=tuple(peers))
+    )
+    faucet_path = str(Path(faucet_key).resolve()) if faucet_key else ""
+    config = msgspec.structs.replace(
+        config,
+        rest=msgspec.structs.replace(config.rest, port=rest_port, faucet_key=faucet_path),
+        mining=msgspec.structs.replace(config.mining, enabled=mine, payout=payout),
+    )
+    init_folder(Folder(directory), genesis, seed, config, record_lost=record_lost)
+    click.echo(f"{directory}: node {show_address(Key.from_seed(seed).address, genesis.prefix)}")
+
+
+def _grinder(processes: int) -> Grinder:
+    return WorkerGrinder(processes)
+
+
+@node.command()
+@dir_option
+@click.option("--name", default=None, help="Overrides the configured name.")
+def run(directory: Path, name: str | None) -> None:
+    """Run a node until Ctrl-C or SIGTERM.
+
+    Example: moot node run --dir n1
+    """
+    folder = Folder(directory)
+    config = folder.load_config()
+    set_up_logs(config.log, name or config.node.name)
+    asyncio.run(_run(NodeRuntime(folder, config, _grinder)))
+
+
+async def _run(runtime: NodeRuntime) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, runtime.request_stop)
+    await runtime.run()
