@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
+from aiohttp import web
 from chain.ledger import Ledger
 from chain.mempool import MempoolLimits
 from p2p.peers import PeerBook
@@ -76,15 +77,21 @@ class NodeRuntime:
         folder: Folder,
         config: NodeConfig,
         make_grinder: Callable[[int], Grinder] | None = None,
+        rest_extensions: tuple[Callable[[web.Application], None], ...] = (),
     ) -> None:
+        """``make_grinder`` takes a number of processes; ``rest_extensions`` add routes (pages)."""
         self.folder = folder
         self.config = config
+        self.rest_extensions = rest_extensions
         self._make_grinder = make_grinder
         self._stop = asyncio.Event()
         self._handed_over = asyncio.Event()
         self._failure: BaseException | None = None
         self._pump_scheduled = False
-        self.started_ms = system_clock().steady_ms
+        self._started_ms = system_clock().steady_ms
+
+    def uptime_ms(self) -> int:
+        return system_clock().steady_ms - self._started_ms
 
     def request_stop(self) -> None:
         """Ends ``run``, gracefully."""
@@ -150,7 +157,7 @@ class NodeRuntime:
             network=self,
             timers=self._timers,
             clock=system_clock,
-            wake=self._wake,
+            wake=self.wake,
             log=log_event,
             stopped=self._handed_over.set,
             grinder=self._grinder,
@@ -190,7 +197,7 @@ class NodeRuntime:
 
     async def _live(self, ready: Callable[[NodeRuntime], None] | None) -> None:
 
-        rest = RestServer(self) if self.config.rest.enabled else None
+        self.rest = rest = RestServer(self) if self.config.rest.enabled else None
         saver: asyncio.Task[None] | None = None
         try:
             self.core.start()
@@ -224,7 +231,7 @@ class NodeRuntime:
         if self._failure is not None:
             return
         self.core.stop_requested(STOP_GRACE_MS)
-        self._wake()
+        self.wake()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._handed_over.wait(), STOP_GRACE_MS / 1000)
 
@@ -250,7 +257,8 @@ class NodeRuntime:
                 self.core.timer_fired(key)
                 self.core.pump()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Soon does what inputs to the core have asked for."""
         if not self._pump_scheduled:
             self._pump_scheduled = True
             asyncio.get_running_loop().call_soon(self._pump)
@@ -276,19 +284,19 @@ class NodeRuntime:
         if self._failure is None:
             with self.our_part():
                 self.core.peer_joined(peer)
-            self._wake()
+            self.wake()
 
     def peer_left(self, key: bytes, reason: str) -> None:
         if self._failure is None:
             with self.our_part():
                 self.core.peer_left(key, reason)
-            self._wake()
+            self.wake()
 
     def peer_message(self, key: bytes, message: PeerMessage) -> None:
         if self._failure is None:
             with self.our_part():
                 self.core.peer_message(key, message)
-            self._wake()
+            self.wake()
 
 
 class _StopsTheNode:

@@ -1,0 +1,201 @@
+"""``/moot/...``: what none of the conventions has. Status, accounts, submission, health."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+
+from chain.errors import Invalid
+from chain.genesis_file import genesis_to_json
+from chain.hashing import parse_id, show_id
+from chain.transaction import Transaction, parse_transaction
+from moot import __version__
+from moot.node.rest.context import Context, json_body
+from moot.node.rest.routes import Problem, Table
+
+SUBMIT_MAX = 1_000
+"""Transactions in one POST."""
+
+table = Table()
+
+
+class HeadFacts(msgspec.Struct):
+    id: str
+    height: int
+    time_ms: int
+
+
+class FinalFacts(msgspec.Struct):
+    id: str
+    height: int
+
+
+class MempoolFacts(msgspec.Struct):
+    count: int
+    bytes: int
+    pending: int
+
+
+class StatusAnswer(msgspec.Struct):
+    chain_id: str
+    network: str
+    prefix: str
+    name: str
+    engine: str
+    node: str
+    agent: str
+    version: str
+    head: HeadFacts
+    finalized: FinalFacts
+    finality: str
+    syncing: bool
+    peers: int
+    mempool: MempoolFacts
+    state_root: str
+    fee_per_kilobyte_min: int
+    mining: bool
+    faucet: bool
+    uptime_ms: int
+
+
+@table.add("GET", "/moot/status", StatusAnswer)
+async def status(context: Context, request: web.Request) -> StatusAnswer:
+    """Where this node stands."""
+    core, ledger = context.core, context.core.ledger
+    head, final = ledger.header(ledger.head()), ledger.header(ledger.confirmed())
+    return StatusAnswer(
+        chain_id=show_id(ledger.chain_id),
+        network=ledger.genesis.network,
+        prefix=context.prefix,
+        name=ledger.genesis.name,
+        engine=core.protocol.name,
+        node=context.show(core.me),
+        agent=core.settings.agent,
+        version=__version__,
+        head=HeadFacts(show_id(head.id), head.height, head.time_ms),
+        finalized=FinalFacts(show_id(final.id), final.height),
+        finality="final" if core.rules.properties.finalizes else "confirmed",
+        syncing=core.sync.syncing,
+        peers=len(core.peers),
+        mempool=MempoolFacts(len(core.mempool), core.mempool.size_bytes, core.mempool.waiting()),
+        state_root=final.manifest.state_root.hex(),
+        fee_per_kilobyte_min=ledger.genesis.limits.fee_per_kilobyte_min,
+        mining=core.settings.mining,
+        faucet=bool(context.runtime.config.rest.faucet_key),
+        uptime_ms=context.runtime.uptime_ms(),
+    )
+
+
+class AccountAnswer(msgspec.Struct):
+    address: str
+    balance: int
+    nonce: int
+    pending_nonce: int
+    height: int
+
+
+@table.add("GET", "/moot/account/{address}", AccountAnswer)
+async def account(context: Context, request: web.Request) -> AccountAnswer:
+    """Balance and nonce at the head."""
+    core = context.core
+    address = context.address(request.match_info["address"])
+    found = core.ledger.account(address)
+    return AccountAnswer(
+        context.show(address),
+        found.balance,
+        found.nonce,
+        core.mempool.next_nonce(address, core.ledger),
+        core.ledger.height(core.ledger.head()),
+    )
+
+
+class SubmitBody(msgspec.Struct):
+    transactions: Annotated[list[str], msgspec.Meta(max_length=SUBMIT_MAX)]
+
+
+class SubmitResult(msgspec.Struct):
+    txid: str
+    code: str
+    sentence: str
+
+
+class SubmitAnswer(msgspec.Struct):
+    results: list[SubmitResult]
+
+
+@table.add("POST", "/moot/transactions", SubmitAnswer, body=SubmitBody)
+async def submit(context: Context, request: web.Request) -> SubmitAnswer:
+    """Submit up to 1,000 transactions (hex); each gets a result of its own."""
+    body = await json_body(request, SubmitBody)
+    results: list[SubmitResult | None] = []
+    parsed: list[Transaction] = []
+    for text in body.transactions:
+        try:
+            parsed.append(parse_transaction(bytes.fromhex(text)))
+            results.append(None)
+        except ValueError:
+            results.append(SubmitResult("", "malformed", "not hexadecimal"))
+        except Invalid as error:
+            results.append(SubmitResult("", error.code, error.sentence))
+    outcomes = iter(zip(parsed, context.core.submit(parsed), strict=True))
+    context.runtime.wake()
+    for index, result in enumerate(results):
+        if result is None:
+            transaction, error = next(outcomes)
+            code, sentence = ("", "") if error is None else (error.code, error.sentence)
+            results[index] = SubmitResult(show_id(transaction.id), code, sentence)
+    return SubmitAnswer([result for result in results if result is not None])
+
+
+class StatusesBody(msgspec.Struct):
+    ids: Annotated[list[str], msgspec.Meta(max_length=SUBMIT_MAX)]
+
+
+class TransactionState(msgspec.Struct, omit_defaults=True):
+    txid: str
+    state: str
+    height: int | None = None
+    code: str = ""
+
+
+class StatusesAnswer(msgspec.Struct):
+    statuses: list[TransactionState]
+
+
+@table.add("POST", "/moot/transactions/status", StatusesAnswer, body=StatusesBody)
+async def statuses(context: Context, request: web.Request) -> StatusesAnswer:
+    """Where transactions stand: unknown, pending, committed, final or failed."""
+    body = await json_body(request, StatusesBody)
+    return StatusesAnswer([_state(context, text) for text in body.ids])
+
+
+def _state(context: Context, text: str) -> TransactionState:
+    try:
+        txid = parse_id(text)
+    except Invalid as error:
+        raise Problem(400, error.code, error.sentence) from None
+    ledger = context.core.ledger
+    located = ledger.transaction(txid)
+    if located is None:
+        known = txid in context.core.mempool
+        return TransactionState(text, "pending" if known else "unknown")
+    final = located.height <= ledger.height(ledger.confirmed())
+    receipt = located.receipt
+    if final and not receipt.ok:
+        return TransactionState(text, "failed", located.height, receipt.code)
+    return TransactionState(text, "final" if final else "committed", located.height, receipt.code)
+
+
+@table.add("GET", "/moot/genesis", str)
+async def genesis(context: Context, request: web.Request) -> web.Response:
+    """The network's genesis file."""
+    text = genesis_to_json(context.core.ledger.genesis)
+    return web.Response(text=text, content_type="application/json")
+
+
+@table.add("GET", "/healthz", str)
+async def healthz(context: Context, request: web.Request) -> str:
+    """200 as long as the node runs."""
+    return "ok"
