@@ -12,7 +12,7 @@ import msgspec
 
 from chain.bech32m import show_address
 from moot.cli.genesis import read_genesis
-from moot.miner.workers import WorkerGrinder
+from moot.miner.workers import Grinder
 from moot.node.config import (
     P2P_PORT,
     REST_PORT,
@@ -24,7 +24,6 @@ from moot.node.config import (
 )
 from moot.node.founding import init_folder
 from moot.node.logs import set_up_logs
-from moot.node.ports import Grinder
 from moot.node.runtime import NodeRuntime
 from wallet.keys import Key
 
@@ -98,10 +97,6 @@ def init(
     click.echo(f"{directory}: node {show_address(Key.from_seed(seed).address, genesis.prefix)}")
 
 
-def _grinder(processes: int) -> Grinder:
-    return WorkerGrinder(processes)
-
-
 @node.command()
 @dir_option
 @click.option("--name", default=None, help="Overrides the configured name.")
@@ -113,7 +108,7 @@ def run(directory: Path, name: str | None) -> None:
     folder = Folder(directory)
     config = folder.load_config()
     set_up_logs(config.log, name or config.node.name)
-    asyncio.run(_run(NodeRuntime(folder, config, _grinder)))
+    asyncio.run(_run(NodeRuntime(folder, config, Grinder)))
 
 
 async def _run(runtime: NodeRuntime) -> None:

@@ -508,10 +508,13 @@ class NodeCore:
         outcome = self.mempool.moved(
             moved.removed, moved.added, self.ledger, self._head_height(), self._steady()
         )
-        for txid, code in outcome.dropped:
-            self.feed.publish(feed.TransactionDropped(txid, code))
+        for transaction, code in outcome.dropped:
+            self.feed.publish(feed.TransactionDropped(transaction.id, code))
+        for transaction in outcome.expired:
+            self.feed.publish(feed.TransactionDropped(transaction.id, "expired"))
         if outcome.returned:
-            self._do(self.gossip.announce(outcome.returned, self._steady(), None))
+            ids = [transaction.id for transaction in outcome.returned]
+            self._do(self.gossip.announce(ids, self._steady(), None))
         self._transactions_changed()
 
     # ------------------------------------------------------------------------------ actions

@@ -41,16 +41,18 @@ class Timers(Protocol):
 class Grinder(Protocol):
     """Searches a nonce outside the event loop; one job at a time, a new one replaces it.
 
-    ``found`` receives the job's number and the header that meets the target.
+    ``found`` receives ``job_id`` and the header that meets the target.
     """
 
     def start(
-        self, job: int, header: Header, target: int, found: Callable[[int, Header], None]
+        self, job_id: int, header: Header, target: int, found: Callable[[int, Header], None]
     ) -> None: ...
     def cancel(self) -> None: ...
     def hash_rate(self) -> float:
         """Hashes per second over the last few seconds."""
         ...
+
+    def close(self) -> None: ...
 
 
 class Shell(msgspec.Struct, frozen=True):

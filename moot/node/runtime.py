@@ -13,7 +13,7 @@ from types import TracebackType
 from aiohttp import web
 from chain.ledger import Ledger
 from chain.mempool import MempoolLimits
-from p2p.peers import PeerBook
+from p2p.peers import PeerBook, StaticPeer
 from p2p.transport import PeerInfo, Transport, TransportSettings
 
 from chain.address import Address, key_address, public_key_of
@@ -143,7 +143,7 @@ class NodeRuntime:
         return CoreSettings(
             mining=self.config.mining.enabled,
             payout=payout,
-            mempool=MempoolLimits(bytes_max=self.config.mempool.bytes_max),
+            mempool=MempoolLimits(size_max=self.config.mempool.bytes_max),
             agent=f"moot/{__version__}",
         )
 
@@ -166,18 +166,18 @@ class NodeRuntime:
     def _make_transport(self, prefix: str) -> Transport:
         section = self.config.p2p
         rng = random.Random(random.SystemRandom().getrandbits(64))
-        book = PeerBook(rng)
+        book = PeerBook(rng, [parse_peer(text, prefix) for text in section.peers])
         if self.folder.peers.exists():
-            book.load(self.folder.peers.read_bytes())
-        for text in section.peers:
-            public_key, host, port = parse_peer(text, prefix)
-            book.add_static(public_key, host, port)
+            try:
+                book.load(self.folder.peers.read_bytes())
+            except Invalid as error:
+                log_event("warning", "peer-book-dropped", {"why": error.sentence})
         self._allowed = frozenset(parse_key(text, prefix) for text in section.allow)
         settings = TransportSettings(
             host=section.host,
             port=section.port,
             inbound_max=section.inbound_max,
-            outbound=section.outbound,
+            outbound_target=section.outbound,
         )
         return Transport(self.folder.load_key(), settings, book, self._hello, self._admit, self)
 
@@ -203,6 +203,7 @@ class NodeRuntime:
             self.core.start()
             self._pump()
             await self.transport.start()
+            self.transport.failed.add_done_callback(self._transport_failed)
             if rest is not None:
                 await rest.start()
             log_event("info", "started", {"node": self.config.node.name})
@@ -223,7 +224,7 @@ class NodeRuntime:
             if self._grinder is not None:
                 self._grinder.cancel()
                 self._grinder.close()
-            self.folder.peers.write_bytes(self.transport.book.dump())
+            self.folder.peers.write_bytes(self.transport.book.to_bytes())
         if self._failure is not None:
             raise self._failure
 
@@ -238,7 +239,7 @@ class NodeRuntime:
     async def _save_peers_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(PEERS_SAVED_EVERY_S)
-            self.folder.peers.write_bytes(self.transport.book.dump())
+            self.folder.peers.write_bytes(self.transport.book.to_bytes())
 
     def _fail(self, error: BaseException) -> None:
         """An error of ours: the node stops, loudly, rather than go on speaking."""
@@ -246,6 +247,10 @@ class NodeRuntime:
             self._failure = error
             logger.error("the node stops: %s", error, exc_info=error)
         self._stop.set()
+
+    def _transport_failed(self, failed: asyncio.Future[None]) -> None:
+        if not failed.cancelled() and (error := failed.exception()) is not None:
+            self._fail(error)
 
     def our_part(self) -> _StopsTheNode:
         """Around calls into the core: an exception there is a bug of ours and ends the node."""
@@ -331,13 +336,14 @@ def parse_key(text: str, prefix: str) -> bytes:
         raise ConfigError(f"{text!r} is no key: {error.sentence}") from None
 
 
-def parse_peer(text: str, prefix: str) -> tuple[bytes | None, str, int]:
+def parse_peer(text: str, prefix: str) -> StaticPeer:
     """``host:port`` or ``key@host:port``. Raises ConfigError."""
     key_text, at, place = text.rpartition("@")
     host, colon, port = place.rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(f"{text!r} is no peer: write host:port or key@host:port")
-    return (parse_key(key_text, prefix) if at else None), host.strip("[]"), int(port)
+    key = parse_key(key_text, prefix) if at else None
+    return StaticPeer(host.strip("[]"), int(port), key)
 
 
 def log_event(level: Level, event: str, fields: Mapping[str, object]) -> None:
