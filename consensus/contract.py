@@ -161,7 +161,14 @@ class Rules(Protocol):
         ...
 
     def check_evidence(self, evidence: Evidence, validators: ValidatorSet) -> Address:
-        """The guilty. Raises InvalidProof where the two messages do not contradict."""
+        """The guilty. Raises InvalidProof where the two messages do not contradict.
+
+        The caller checks the signatures (``evidence_attestations``).
+        """
+        ...
+
+    def evidence_attestations(self, evidence: Evidence) -> tuple[Attestation, ...]:
+        """The signatures that must verify for the evidence to count. Raises InvalidProof."""
         ...
 
     def seal_attestations(self, block: BlockHead) -> tuple[Attestation, ...]:

@@ -123,6 +123,9 @@ class PowRules:
     def check_evidence(self, evidence: Evidence, validators: ValidatorSet) -> Address:
         raise InvalidProof("no-members", "under pow nobody signs, so nobody can contradict himself")
 
+    def evidence_attestations(self, evidence: Evidence) -> tuple[Attestation, ...]:
+        return ()
+
     def seal_attestations(self, block: BlockHead) -> tuple[Attestation, ...]:
         return ()
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 from chain.ledger import Ledger
-from chain.mempool import Mempool
 
 from chain.address import Address
 from chain.block import Block
@@ -14,6 +13,7 @@ from chain.changes import StateChange
 from chain.hashing import ZERO_HASH, BlockId
 from chain.header import VERSION, Header
 from chain.manifest import EXTRA_NONCE_SIZE, Manifest
+from chain.mempool import Mempool
 from chain.merkle import merkle_root
 from chain.transaction import Transaction
 from consensus.contract import Build, Now, RequestId, Rules, WorkRules

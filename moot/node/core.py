@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 from chain.ledger import HeadMoved, Ledger
-from chain.mempool import Mempool, MempoolLimits
 
 from chain.address import Address, key_address
-from chain.block import Block, BlockHead
+from chain.block import Block
 from chain.errors import Invalid, InvalidProof, InvalidTransaction
 from chain.hashing import BlockId, TxId, show_id
 from chain.header import Header
+from chain.mempool import Mempool, MempoolLimits
 from chain.proof import Evidence, Proof
 from chain.signatures import Verifier
 from chain.transaction import Transaction
@@ -462,9 +462,7 @@ class NodeCore:
             return
         validators = self.ledger.validators(self.ledger.head())
         try:
-            self.rules.check_evidence(evidence, validators)
-            for body in (evidence.first, evidence.second):
-                self.gate.check_evidence_signatures(body)
+            self.gate.check_evidence(self.rules, evidence, validators)
         except Invalid:
             self.shell.network.misbehaved(key, "invalid-evidence")
             return
@@ -589,9 +587,3 @@ class NodeCore:
         for request in [r for r, height in self._reads.items() if height <= final]:
             del self._reads[request]
             self._requests.pop(request)("")
-
-
-def is_member(core: NodeCore, head: BlockHead | None = None) -> bool:
-    """Whether this node is entitled to decide the child of the head."""
-    parent = core.ledger.head() if head is None else head.id
-    return core.me in core.ledger.validators(parent)

@@ -15,7 +15,7 @@ from chain.address import KEY, Address
 from chain.block import BlockHead
 from chain.errors import InvalidEncoding, InvalidMessage, InvalidProof
 from chain.hashing import sha256, tagged
-from chain.proof import Proof
+from chain.proof import Evidence, Proof
 from chain.signatures import Signed, Verifier
 from chain.validators import ValidatorSet
 from consensus.contract import Attestation, EngineProtocol, Message, Rules, Slot
@@ -115,6 +115,13 @@ class Gate:
             raise InvalidProof(error.code, error.sentence) from None
         if not self.verified(attestations):
             raise InvalidProof("bad-signature", "a signature in the proof does not verify")
+
+    def check_evidence(self, rules: Rules, evidence: Evidence, validators: ValidatorSet) -> Address:
+        """The guilty. Raises InvalidProof unless two signed messages contradict each other."""
+        guilty = rules.check_evidence(evidence, validators)
+        if not self.verified(rules.evidence_attestations(evidence)):
+            raise InvalidProof("bad-signature", "a signature in the evidence does not verify")
+        return guilty
 
 
 class SigningRefused(AssertionError):

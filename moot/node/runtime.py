@@ -12,13 +12,11 @@ from types import TracebackType
 
 from aiohttp import web
 from chain.ledger import Ledger
-from chain.mempool import MempoolLimits
-from p2p.peers import PeerBook, StaticPeer
-from p2p.transport import PeerInfo, Transport, TransportSettings
 
 from chain.address import Address, key_address, public_key_of
 from chain.bech32m import parse_address
 from chain.errors import Invalid
+from chain.mempool import MempoolLimits
 from chain.storage.leveldb import open_leveldb
 from chain.verifiers import default_verifier
 from consensus import registry
@@ -28,6 +26,8 @@ from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
 from moot.node.ports import Grinder, Level, Shell
 from moot.node.rest.server import RestServer
+from p2p.peers import PeerBook, StaticPeer
+from p2p.transport import PeerInfo, Transport, TransportSettings
 from p2p.wire import Hello, PeerMessage
 from wallet.keys import Key
 

@@ -1,0 +1,114 @@
+"""The gate lets nothing in unsigned; the signer contradicts itself for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from chain.errors import InvalidEncoding, InvalidMessage
+from chain.verifiers import default_verifier
+from consensus.contract import Attestation, Message, Slot
+from moot.node import gate as gates
+from moot.node.gate import Gate, Signer, SigningRefused
+from p2p.wire import ConsensusFrame
+from wallet.development import development_key
+
+CHAIN = bytes(32)
+KEY = development_key(0)
+
+
+class Ballot(Message, frozen=True, tag=7):
+    voter: bytes
+    height: int
+    choice: str
+    signature: bytes = b""
+
+    def attestations(self) -> tuple[Attestation, ...]:
+        slot = Slot("ballot", self.height, 0)
+        return (Attestation(self.voter, slot, self.choice.encode(), self.signature),)
+
+    def signed(self, signatures: Sequence[bytes]) -> Message:
+        return msgspec.structs.replace(self, signature=signatures[0])
+
+
+class Assembly:
+    name = "assembly"
+    messages = (Ballot,)
+
+
+def gate() -> Gate:
+    return Gate(cast(Any, Assembly()), CHAIN, default_verifier())
+
+
+def signer(chain: bytes = CHAIN, engine: str = "assembly") -> Signer:
+    return Signer(KEY.address, KEY.sign, chain, engine)
+
+
+def test_a_signed_message_passes_and_comes_out_as_it_went_in() -> None:
+    message = signer().sign(Ballot(KEY.address, 3, "yes"))
+    assert gate().unpack(gate().pack(message)) == message
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda m: msgspec.structs.replace(m, choice="no"),
+        lambda m: msgspec.structs.replace(m, height=4),
+        lambda m: msgspec.structs.replace(m, voter=development_key(1).address),
+        lambda m: msgspec.structs.replace(m, signature=b""),
+        lambda m: msgspec.structs.replace(m, signature=bytes(64)),
+        lambda m: msgspec.structs.replace(m, voter=b"\x01" + m.voter[1:]),
+    ],
+)
+def test_what_was_not_signed_as_it_stands_is_refused(forge: Any) -> None:
+    message = forge(signer().sign(Ballot(KEY.address, 3, "yes")))
+    with pytest.raises(InvalidMessage) as caught:
+        gate().unpack(gate().pack(message))
+    assert caught.value.code == "bad-signature"
+
+
+def test_a_signature_for_another_chain_or_engine_does_not_count_here() -> None:
+    for other in (signer(chain=bytes([1]) * 32), signer(engine="other")):
+        frame = gate().pack(other.sign(Ballot(KEY.address, 3, "yes")))
+        with pytest.raises(InvalidMessage):
+            gate().unpack(frame)
+
+
+def test_frames_of_another_engine_of_unknown_type_or_garbled_are_refused() -> None:
+    good = gate().pack(signer().sign(Ballot(KEY.address, 3, "yes")))
+    for frame, code in (
+        (ConsensusFrame("other", good.tag, good.body), "other-engine"),
+        (ConsensusFrame(good.engine, 99, good.body), "unknown-message"),
+    ):
+        with pytest.raises(InvalidMessage) as caught:
+            gate().unpack(frame)
+        assert caught.value.code == code
+    with pytest.raises(InvalidEncoding):
+        gate().unpack(ConsensusFrame(good.engine, good.tag, good.body + b"\x00"))
+
+
+def test_the_signer_signs_again_what_it_signed_and_nothing_else_in_that_slot() -> None:
+    mine = signer()
+    first = mine.sign(Ballot(KEY.address, 3, "yes"))
+    assert mine.sign(Ballot(KEY.address, 3, "yes")) == first
+    with pytest.raises(SigningRefused):
+        mine.sign(Ballot(KEY.address, 3, "no"))
+
+
+def test_the_signer_refuses_what_lies_below_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot that was forgotten must not be signed anew."""
+    monkeypatch.setattr(gates, "GUARD_SLOTS_MAX", 3)
+    mine = signer()
+    for height in (1, 2, 3, 4):
+        mine.sign(Ballot(KEY.address, height, "yes"))
+    with pytest.raises(SigningRefused):
+        mine.sign(Ballot(KEY.address, 1, "no"))
+    mine.sign(Ballot(KEY.address, 5, "yes"))
+
+
+def test_nobody_signs_for_another() -> None:
+    with pytest.raises(AssertionError):
+        signer().sign(Ballot(development_key(1).address, 1, "yes"))
