@@ -6,7 +6,7 @@ from chain.address import Address
 from chain.codec import Record, Uint
 
 
-class StateChange(Record):
+class StateChange(Record, frozen=True):
     """Mint ``amount`` base units for ``recipient``, spendable from ``mature_height`` on.
 
     Fees collected by the block are added to the first change; where a block has no change they

@@ -23,7 +23,7 @@ FORMAT = 1
 Parameter = tuple[str, int | str]
 
 
-class Era(Record):
+class Era(Record, frozen=True):
     """From ``from_height`` on, ``engine`` decides, under ``parameters`` (sorted by name)."""
 
     from_height: Uint
@@ -35,14 +35,14 @@ class Era(Record):
         return dict(self.parameters)[name]
 
 
-class Allocation(Record):
+class Allocation(Record, frozen=True):
     """Base units that an address owns at height 0."""
 
     address: Address
     amount: Uint
 
 
-class Limits(Record):
+class Limits(Record, frozen=True):
     """What bounds blocks and transactions on this chain (bytes, blocks, base units)."""
 
     block_size_max: Annotated[int, msgspec.Meta(ge=1_000, le=8 * 1024 * 1024)] = 2 * 1024 * 1024

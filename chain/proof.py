@@ -14,7 +14,7 @@ EVIDENCE_SIZE_MAX = 256 * 1024
 """Bytes of one side of an evidence."""
 
 
-class Proof(Record):
+class Proof(Record, frozen=True):
     """Why a block is final. ``body`` is the canonical encoding of the engine's own proof type.
 
     Stored beside the block, never hashed into it.
@@ -24,7 +24,7 @@ class Proof(Record):
     body: Annotated[bytes, msgspec.Meta(max_length=PROOF_SIZE_MAX)]
 
 
-class Evidence(Record):
+class Evidence(Record, frozen=True):
     """Two signed messages of one key that its engine's rules call contradictory, kept as sent."""
 
     engine: str

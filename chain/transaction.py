@@ -40,7 +40,7 @@ SIGNING_DOMAIN = "moot/transaction/1"
 ChainId = bytes
 
 
-class Transfer(Record, tag=0):
+class Transfer(Record, frozen=True, tag=0):
     """Move ``amount`` base units (1 coin = 100,000,000) from the sender to ``recipient``."""
 
     recipient: Address

@@ -17,7 +17,7 @@ VALIDATORS_MAX = 1_000
 """Members of one set: what a certificate of single signatures can still carry."""
 
 
-class Validator(Record):
+class Validator(Record, frozen=True):
     """A member: its address (a key), its voting weight, and a name for people."""
 
     address: Address

@@ -117,7 +117,7 @@ class Entry:
         return (self.host, self.port)
 
 
-class StoredAddress(Record):
+class StoredAddress(Record, frozen=True):
     """An entry on disk."""
 
     key: Hash
@@ -128,7 +128,7 @@ class StoredAddress(Record):
     proven_ms: Uint
 
 
-class StoredBan(Record):
+class StoredBan(Record, frozen=True):
     """A ban on disk."""
 
     key: Hash
@@ -136,7 +136,7 @@ class StoredBan(Record):
     until_ms: Uint
 
 
-class StoredBook(Record):
+class StoredBook(Record, frozen=True):
     """The table on disk; static peers are in the configuration instead."""
 
     addresses: Annotated[tuple[StoredAddress, ...], msgspec.Meta(max_length=NEW_MAX + TRIED_MAX)]

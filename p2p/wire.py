@@ -38,7 +38,7 @@ PIECE_SIZE_MAX: Final = 64 * KILOBYTE
 Lane = Literal["consensus", "bulk"]
 
 
-class PeerMessage(Record):
+class PeerMessage(Record, frozen=True):
     """Base of the frames' contents. ``code``: first byte of the frame. ``size_max``: bytes."""
 
     code: ClassVar[int]
@@ -46,7 +46,7 @@ class PeerMessage(Record):
     lane: ClassVar[Lane] = "bulk"
 
 
-class Challenge(PeerMessage):
+class Challenge(PeerMessage, frozen=True):
     """Listener to dialer, first frame: a fresh nonce that the dialer's proof must cover."""
 
     code: ClassVar[int] = 1
@@ -55,7 +55,7 @@ class Challenge(PeerMessage):
     nonce: Hash
 
 
-class Hello(PeerMessage):
+class Hello(PeerMessage, frozen=True):
     """Who I am and which chain I follow. Both sides send one; the dialer's carries its proof.
 
     ``proof``: the dialer's signature under a domain tag over chain id, both keys and the
@@ -78,7 +78,7 @@ class Hello(PeerMessage):
     proof: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
 
 
-class Goodbye(PeerMessage):
+class Goodbye(PeerMessage, frozen=True):
     """Why I hang up: a stable code and a sentence."""
 
     code: ClassVar[int] = 3
@@ -88,21 +88,21 @@ class Goodbye(PeerMessage):
     sentence: Annotated[str, msgspec.Meta(max_length=256)]
 
 
-class Ping(PeerMessage):
+class Ping(PeerMessage, frozen=True):
     code: ClassVar[int] = 4
     size_max: ClassVar[int] = 64
     lane: ClassVar[Lane] = "consensus"
     nonce: Uint
 
 
-class Pong(PeerMessage):
+class Pong(PeerMessage, frozen=True):
     code: ClassVar[int] = 5
     size_max: ClassVar[int] = 64
     lane: ClassVar[Lane] = "consensus"
     nonce: Uint
 
 
-class Piece(PeerMessage):
+class Piece(PeerMessage, frozen=True):
     """A part of a large bulk frame, so that consensus messages can go in between.
 
     The pieces of one frame come in order and nothing else of the bulk lane between them;
@@ -115,7 +115,7 @@ class Piece(PeerMessage):
     body: Annotated[bytes, msgspec.Meta(min_length=1, max_length=PIECE_SIZE_MAX)]
 
 
-class ConsensusFrame(PeerMessage):
+class ConsensusFrame(PeerMessage, frozen=True):
     """An engine's message: the engine's name, the message type's tag, its encoding."""
 
     code: ClassVar[int] = 16
@@ -126,19 +126,19 @@ class ConsensusFrame(PeerMessage):
     body: bytes
 
 
-class AnnounceTransactions(PeerMessage):
+class AnnounceTransactions(PeerMessage, frozen=True):
     code: ClassVar[int] = 32
     size_max: ClassVar[int] = 40 * KILOBYTE
     ids: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=INVENTORY_MAX)]
 
 
-class GetTransactions(PeerMessage):
+class GetTransactions(PeerMessage, frozen=True):
     code: ClassVar[int] = 33
     size_max: ClassVar[int] = 40 * KILOBYTE
     ids: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=INVENTORY_MAX)]
 
 
-class Transactions(PeerMessage):
+class Transactions(PeerMessage, frozen=True):
     """Encoded transactions; ``missing``: asked for, but not (any more) here."""
 
     code: ClassVar[int] = 34
@@ -147,7 +147,7 @@ class Transactions(PeerMessage):
     missing: Annotated[tuple[Hash, ...], msgspec.Meta(max_length=INVENTORY_MAX)] = ()
 
 
-class AnnounceBlock(PeerMessage):
+class AnnounceBlock(PeerMessage, frozen=True):
     """A new head of mine: its head, and whether I hold a finality proof of it."""
 
     code: ClassVar[int] = 48
@@ -156,7 +156,7 @@ class AnnounceBlock(PeerMessage):
     has_proof: bool
 
 
-class Status(PeerMessage):
+class Status(PeerMessage, frozen=True):
     """My head and finalized height now; sent every few seconds and when they jump."""
 
     code: ClassVar[int] = 49
@@ -168,7 +168,7 @@ class Status(PeerMessage):
     """Weight of my head's branch, big-endian."""
 
 
-class GetHeads(PeerMessage):
+class GetHeads(PeerMessage, frozen=True):
     """Heads after the first id of ``locator`` that is on your chain; ``stop``: up to this id."""
 
     code: ClassVar[int] = 50
@@ -178,7 +178,7 @@ class GetHeads(PeerMessage):
     count: Annotated[int, msgspec.Meta(ge=1, le=HEADS_MAX)] = HEADS_MAX
 
 
-class Heads(PeerMessage):
+class Heads(PeerMessage, frozen=True):
     """Consecutive heads, lowest first; empty: nothing after your locator."""
 
     code: ClassVar[int] = 51
@@ -186,13 +186,13 @@ class Heads(PeerMessage):
     heads: Annotated[tuple[BlockHead, ...], msgspec.Meta(max_length=HEADS_MAX)]
 
 
-class GetBlocks(PeerMessage):
+class GetBlocks(PeerMessage, frozen=True):
     code: ClassVar[int] = 52
     size_max: ClassVar[int] = 4 * KILOBYTE
     ids: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=BLOCKS_MAX)]
 
 
-class BlockBody(PeerMessage):
+class BlockBody(PeerMessage, frozen=True):
     """One whole block, with the finality proof that I hold of it."""
 
     code: ClassVar[int] = 53
@@ -201,7 +201,7 @@ class BlockBody(PeerMessage):
     proof: Proof | None
 
 
-class NoBlocks(PeerMessage):
+class NoBlocks(PeerMessage, frozen=True):
     """Asked for, but not here (pruned, or never had)."""
 
     code: ClassVar[int] = 54
@@ -209,7 +209,7 @@ class NoBlocks(PeerMessage):
     ids: Annotated[tuple[Hash, ...], msgspec.Meta(min_length=1, max_length=BLOCKS_MAX)]
 
 
-class FinalityProof(PeerMessage):
+class FinalityProof(PeerMessage, frozen=True):
     """A proof for a block that you may hold already."""
 
     code: ClassVar[int] = 55
@@ -218,18 +218,18 @@ class FinalityProof(PeerMessage):
     proof: Proof
 
 
-class EvidenceFound(PeerMessage):
+class EvidenceFound(PeerMessage, frozen=True):
     code: ClassVar[int] = 56
     size_max: ClassVar[int] = 2 * EVIDENCE_SIZE_MAX + KILOBYTE
     evidence: Evidence
 
 
-class GetPeers(PeerMessage):
+class GetPeers(PeerMessage, frozen=True):
     code: ClassVar[int] = 64
     size_max: ClassVar[int] = 64
 
 
-class PeerAddress(Record):
+class PeerAddress(Record, frozen=True):
     """Where a key accepts links. ``host`` is an IP address or a name."""
 
     key: Hash
@@ -237,7 +237,7 @@ class PeerAddress(Record):
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
-class Peers(PeerMessage):
+class Peers(PeerMessage, frozen=True):
     code: ClassVar[int] = 65
     size_max: ClassVar[int] = 64 * KILOBYTE
     addresses: Annotated[tuple[PeerAddress, ...], msgspec.Meta(max_length=ADDRESSES_MAX)]

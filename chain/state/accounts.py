@@ -43,14 +43,14 @@ class StateReader(Protocol):
     def get(self, key: bytes) -> bytes | None: ...
 
 
-class Account(Record):
+class Account(Record, frozen=True):
     """``nonce``: the sender's next transaction's. ``balance``: spendable base units."""
 
     nonce: Uint = 0
     balance: Uint = 0
 
 
-class Maturing(Record):
+class Maturing(Record, frozen=True):
     """``amount`` base units that become spendable by ``recipient``."""
 
     recipient: Address

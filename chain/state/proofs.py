@@ -27,14 +27,14 @@ EMPTY_ROOT: Final = bytes(32)
 """The hash of an empty subtree: nothing has this SHA-256, as far as anyone knows."""
 
 
-class OtherLeaf(Record):
+class OtherLeaf(Record, frozen=True):
     """The leaf that lies where the key would be: sha256 of its key, and of its value."""
 
     path: Hash
     value_hash: Hash
 
 
-class StateProof(Record):
+class StateProof(Record, frozen=True):
     """The way from the root to where the key is, or would be.
 
     ``siblings``: hashes beside the way, the root's child first. ``value``: the key's value where

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import click
-from chain.ledger import genesis_block
 
 from chain.address import PREFIXES
 from chain.bech32m import show_address
 from chain.genesis import Allocation, Genesis
 from chain.genesis_file import genesis_from_json, genesis_to_json
 from chain.hashing import show_id
+from chain.ledger import genesis_block
 from chain.validators import Validator
 from consensus.registry import era_parameters
 from moot.cli.common import address_of, engine_option, json_option, parameters_of, print_json

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-from chain.ledger import Ledger
 
 from chain.address import Address
 from chain.block import Block
 from chain.changes import StateChange
 from chain.hashing import ZERO_HASH, BlockId
 from chain.header import VERSION, Header
+from chain.ledger import Ledger
 from chain.manifest import EXTRA_NONCE_SIZE, Manifest
 from chain.mempool import Mempool
 from chain.merkle import merkle_root

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chain.ledger import Ledger
-
 from chain.block import Block, BlockHead
 from chain.errors import InvalidBlock
 from chain.hashing import BlockId
+from chain.ledger import Ledger
 from chain.proof import Proof
 from moot.node.eras import EraBook
 from moot.node.headview import HeadView

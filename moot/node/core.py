@@ -12,13 +12,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
 import msgspec
-from chain.ledger import HeadMoved, Ledger
 
 from chain.address import Address, key_address
 from chain.block import Block
 from chain.errors import Invalid, InvalidProof, InvalidTransaction
 from chain.hashing import BlockId, TxId, show_id
 from chain.header import Header
+from chain.ledger import HeadMoved, Ledger
 from chain.mempool import Mempool, MempoolLimits
 from chain.proof import Evidence, Proof
 from chain.signatures import Verifier

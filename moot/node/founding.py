@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from chain.ledger import Ledger
 
 from chain.address import Address
 from chain.genesis import FORMAT, Allocation, Era, Genesis, Limits
 from chain.genesis_file import genesis_to_json
+from chain.ledger import Ledger
 from chain.storage.leveldb import open_leveldb
 from chain.validators import Validator
 from chain.verifiers import default_verifier

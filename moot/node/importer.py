@@ -11,12 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from chain.ledger import Ledger
-
 from chain.block import Block, BlockHead
 from chain.errors import InvalidBlock, NotYet
 from chain.hashing import BlockId
 from chain.header import VERSION
+from chain.ledger import Ledger
 from chain.view import ChainView
 from consensus.contract import Attestation, Origin, Rules, WorkRules
 from moot.node.eras import EraBook

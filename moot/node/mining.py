@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import msgspec
-from chain.ledger import Ledger
 
 from chain.address import Address
 from chain.block import Block
 from chain.errors import InvalidBlock
 from chain.header import Header
+from chain.ledger import Ledger
 from consensus.contract import WorkRules
 from moot.node.builder import Builder
 from moot.node.eras import EraBook

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from aiohttp import web
-from chain.ledger import Ledger
 
 from chain.address import Address, key_address, public_key_of
 from chain.bech32m import parse_address
 from chain.errors import Invalid
+from chain.ledger import Ledger
 from chain.mempool import MempoolLimits
 from chain.storage.leveldb import open_leveldb
 from chain.verifiers import default_verifier

@@ -129,24 +129,22 @@ class SubmitAnswer(msgspec.Struct):
 async def submit(context: Context, request: web.Request) -> SubmitAnswer:
     """Submit up to 1,000 transactions (hex); each gets a result of its own."""
     body = await json_body(request, SubmitBody)
-    results: list[SubmitResult | None] = []
-    parsed: list[Transaction] = []
-    for text in body.transactions:
+    results: list[SubmitResult] = []
+    parsed: list[tuple[int, Transaction]] = []
+    for place, text in enumerate(body.transactions):
+        results.append(SubmitResult("", "", ""))
         try:
-            parsed.append(parse_transaction(bytes.fromhex(text)))
-            results.append(None)
+            parsed.append((place, parse_transaction(bytes.fromhex(text))))
         except ValueError:
-            results.append(SubmitResult("", "malformed", "not hexadecimal"))
+            results[place] = SubmitResult("", "malformed", "not hexadecimal")
         except Invalid as error:
-            results.append(SubmitResult("", error.code, error.sentence))
-    outcomes = iter(zip(parsed, context.core.submit(parsed), strict=True))
+            results[place] = SubmitResult("", error.code, error.sentence)
+    outcomes = context.core.submit([transaction for _, transaction in parsed])
     context.runtime.wake()
-    for index, result in enumerate(results):
-        if result is None:
-            transaction, error = next(outcomes)
-            code, sentence = ("", "") if error is None else (error.code, error.sentence)
-            results[index] = SubmitResult(show_id(transaction.id), code, sentence)
-    return SubmitAnswer([result for result in results if result is not None])
+    for (place, transaction), refusal in zip(parsed, outcomes, strict=True):
+        code, sentence = ("", "") if refusal is None else (refusal.code, refusal.sentence)
+        results[place] = SubmitResult(show_id(transaction.id), code, sentence)
+    return SubmitAnswer(results)
 
 
 class StatusesBody(msgspec.Struct):
@@ -183,6 +181,7 @@ def _state(context: Context, text: str) -> TransactionState:
         return TransactionState(text, "pending" if known else "unknown")
     final = located.height <= ledger.height(ledger.confirmed())
     receipt = located.receipt
+    assert receipt is not None, "a transaction, not a reward, has a receipt"
     if final and not receipt.ok:
         return TransactionState(text, "failed", located.height, receipt.code)
     return TransactionState(text, "final" if final else "committed", located.height, receipt.code)
