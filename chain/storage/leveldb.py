@@ -53,7 +53,7 @@ _BROKEN_FILE = re.compile(r"^IO error: .*(Invalid argument|No such file or direc
 _REMEDY = "restore a backup, or delete the directory and let the node fetch the chain again"
 
 
-class _Schema(Record):
+class _Schema(Record, frozen=True):
     magic: str
     version: Uint
 
