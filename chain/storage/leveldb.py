@@ -53,6 +53,12 @@ _BROKEN_FILE = re.compile(r"^IO error: .*(Invalid argument|No such file or direc
 _REMEDY = "restore a backup, or delete the directory and let the node fetch the chain again"
 
 
+_open_here: set[Path] = set()
+"""Directories that this process has open. LevelDB must not be asked for one of them again: it opens
+and closes the lock file before it refuses, and closing it gives up the lock that is held (POSIX
+fcntl locks belong to the process, not to the file descriptor)."""
+
+
 class _Schema(Record, frozen=True):
     magic: str
     version: Uint
@@ -95,20 +101,20 @@ class _LevelDBStore:
     def scan(
         self, prefix: bytes, *, start: bytes = b"", reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        bounds: dict[str, Any] = {"start": prefix, "stop": prefix_end(prefix)}
-        if start and reverse:
-            bounds.update(stop=prefix + start, include_stop=True)
-        elif start:
-            bounds.update(start=prefix + start)
         try:
-            rows = self._database.iterator(reverse=reverse, verify_checksums=True, **bounds)
+            # Not plyvel's plain iterator: where a damaged block ends the table, that one stops
+            # as if there were no more rows. The raw one asks LevelDB for its status at each step.
+            rows = self._database.raw_iterator(verify_checksums=True)
         except (plyvel.Error, OSError) as error:
             raise _read_error(self._path, error) from error
-        return self._checked(rows)
+        walk = _walk_down if reverse else _walk_up
+        return self._checked(rows, walk(rows, prefix, start))
 
-    def _checked(self, rows: Any) -> Iterator[tuple[bytes, bytes]]:
+    def _checked(
+        self, rows: Any, walk: Iterator[tuple[bytes, bytes]]
+    ) -> Iterator[tuple[bytes, bytes]]:
         try:
-            for key, value in rows:
+            for key, value in walk:
                 if key != SCHEMA_KEY:
                     yield key, value
         except (plyvel.Error, OSError) as error:
@@ -118,6 +124,33 @@ class _LevelDBStore:
 
     def close(self) -> None:
         self._database.close()
+        _open_here.discard(self._path)
+
+
+def _walk_up(rows: Any, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    rows.seek(prefix + start)
+    while rows.valid():
+        key, value = rows.item()
+        if not key.startswith(prefix):
+            return
+        yield key, value
+        rows.next()
+
+
+def _walk_down(rows: Any, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    first = prefix + start if start else prefix_end(prefix)
+    if first is not None:
+        rows.seek(first)
+    if first is None or not rows.valid():
+        rows.seek_to_last()
+    elif not start or rows.key() != first:
+        rows.prev()
+    while rows.valid():
+        key, value = rows.item()
+        if not key.startswith(prefix):
+            return
+        yield key, value
+        rows.prev()
 
 
 def open_leveldb(path: Path, *, create: bool) -> Store:
@@ -127,6 +160,9 @@ def open_leveldb(path: Path, *, create: bool) -> Store:
     where it is not Moot's or of a newer version, StoreLocked where a process has it open, and
     StoreFailure where the disk refuses. Nothing that is not ours is ever changed.
     """
+    path = path.resolve()
+    if path in _open_here:
+        raise _locked(path)
     exists = _check_directory(path, create)
     if not exists:
         _make_directory(path)
@@ -141,6 +177,7 @@ def open_leveldb(path: Path, *, create: bool) -> Store:
     except (DamagedStore, ForeignStore, StoreFailure):
         database.close()
         raise
+    _open_here.add(path)
     return store
 
 
@@ -224,9 +261,7 @@ def _open_database(path: Path, **options: bool) -> Any:
         )
     except (plyvel.Error, OSError) as error:
         if _text(error).startswith("IO error: lock "):
-            raise StoreLocked(
-                f"the database at {path} is open in another process: stop that one first"
-            ) from error
+            raise _locked(path) from error
         raise _read_error(path, error) from error
 
 
@@ -262,6 +297,10 @@ def _read_error(path: Path, error: Exception) -> DamagedStore | StoreFailure:
     if isinstance(error, plyvel.CorruptionError) or _BROKEN_FILE.search(text):
         return DamagedStore(f"the database at {path} is damaged ({text}): {_REMEDY}")
     return StoreFailure(f"the database at {path} cannot be read ({text})")
+
+
+def _locked(path: Path) -> StoreLocked:
+    return StoreLocked(f"the database at {path} is open already: stop the process that has it")
 
 
 def _text(error: Exception) -> str:
