@@ -16,15 +16,10 @@ from chain import codec
 from chain.errors import DamagedStore, ForeignStore, StoreFailure, StoreLocked
 from chain.storage import SCHEMA_KEY
 from chain.storage.leveldb import open_leveldb, plyvel
+from tests.chain.storage.writer import BATCH, rows_of
 
 BATCHES = 40
-BATCH = 25
-
-
-def rows_of(batch: int) -> list[tuple[bytes, bytes | None]]:
-    """A batch that can be told half from whole."""
-    fill = random.Random(batch).randbytes(90)
-    return [(b"k%04d-%02d" % (batch, part), fill) for part in range(BATCH)]
+WRITER = [sys.executable, "-m", "tests.chain.storage.writer"]
 
 
 def fill(path: Path, batches: range) -> None:
@@ -356,3 +351,54 @@ def test_damage_at_the_end_of_a_scan_is_told(in_table: Path, reverse: bool) -> N
         with pytest.raises(DamagedStore, match="checksum"):
             list(store.scan(b"", reverse=reverse))
         store.close()
+
+
+def test_a_killed_process_loses_nothing_that_it_was_promised(tmp_path: Path) -> None:
+    writer = subprocess.Popen(
+        [*WRITER, "forever", str(tmp_path / "db")], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    for line in writer.stdout:
+        if line == "acknowledged 30\n":
+            writer.kill()
+            break
+    rest = writer.stdout.read().splitlines()
+    writer.wait()
+    assert whole_batches(tmp_path / "db") >= 31 + len(rest)
+
+
+def test_a_full_disk_stops_the_store_for_good(tmp_path: Path) -> None:
+    """The limit is lifted after the failure: the store must not take that for a recovery."""
+    run = subprocess.run(
+        [*WRITER, "full", str(tmp_path / "db")], capture_output=True, text=True, check=True
+    )
+    check_stopped(run.stdout, tmp_path / "db", "File too large")
+
+
+@pytest.mark.root
+def test_a_failed_fsync_stops_the_store_for_good(tmp_path: Path) -> None:
+    """Only one fsync fails; the next would "succeed" without the pages of the first."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not here")
+    inject = ["-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync:error=EIO:when=12"]
+    run = subprocess.run(
+        [strace, "-f", "-o", "/dev/null", *inject, *WRITER, "injected", str(tmp_path / "db")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "ptrace" in run.stderr:
+        pytest.skip("this machine lets nobody trace")
+    check_stopped(run.stdout, tmp_path / "db", "Input/output error")
+
+
+def check_stopped(output: str, path: Path, reason: str) -> None:
+    *acknowledged, failed, refused, readable = output.splitlines()
+    assert failed.startswith(f"failed: writing to the database at {path} failed (IO error")
+    assert reason in failed
+    assert refused == "refused:" + failed.removeprefix("failed:"), "the second write was taken"
+    assert readable == "readable: True"
+    assert len(acknowledged) > 5
+    assert all(line.startswith("acknowledged") for line in acknowledged)
+    assert whole_batches(path) in (len(acknowledged), len(acknowledged) + 1)
