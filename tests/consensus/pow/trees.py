@@ -83,11 +83,12 @@ class Tree:
         last = self.heads[parent]
         fields: dict[str, object] = {
             "time_ms": last.time_ms + after_s * 1_000,
-            "bits": self.rules.next_bits(self, parent, 0),
             "reward": self.rules.reward(last.height + 1),
             "extra": extra,
         }
         fields.update(changes)
+        if "bits" not in fields:
+            fields["bits"] = self.rules.next_bits(self, parent, 0)
         fields.setdefault("grind_to", self.rules.target(int(str(fields["bits"]))))
         return make_block(parent, last.height + 1, **fields)  # type: ignore[arg-type]
 
