@@ -1,1 +1,0 @@
-"""The laboratory: the production node over a simulated clock, network and disk."""
