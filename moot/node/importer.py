@@ -29,8 +29,11 @@ BAD_BLOCKS_MAX = 4_096
 HELD_MAX = 64
 """Blocks ahead of the clock that are kept until they are due."""
 
-UNSAFE_TO_REMEMBER = frozenset({"mutated-merkle-tree", "bad-merkle-root"})
-"""Faults of a body, not of the id: an honest block with the same id may exist (CVE-2012-2459)."""
+UNSAFE_TO_REMEMBER = frozenset(
+    {"mutated-merkle-tree", "bad-merkle-root", "bad-seal", "unexpected-seal"}
+)
+"""Faults of a body or a seal, which lie outside the id: an honest block with the same id may exist
+(CVE-2012-2459)."""
 
 Outcome = Literal["imported", "known", "rejected", "held", "orphaned"]
 
