@@ -179,14 +179,20 @@ POINTS: Final[dict[str, int]] = {
     # Each message above the rate; see MESSAGE_RATES for how far above honest traffic that is.
     "rate-limit": 1,
     "unsolicited": 10,
-    # Told by the rooms above: what was signed or mined to deceive, and what may be an accident.
+    # More questions than a peer has a use for; the answer is not given.
+    "too-many-requests": 2,
+    # Told by the rooms above: what was signed or mined to deceive ...
     "bad-signature": 100,
     "invalid-block": 100,
     "invalid-proof": 100,
-    "invalid-message": 20,
-    "invalid-transaction": 5,
     "invalid-evidence": 50,
-    "stalled": 5,
+    "invalid-transaction-encoding": 50,
+    "false-claim": 50,
+    "invalid-consensus-message": 20,
+    # ... and what may also be an accident, or a view of the chain older than ours.
+    "invalid-transaction": 5,
+    "undelivered": 5,
+    "stalling": 5,
 }
 """Misbehaviour by reason."""
 POINTS_DEFAULT: Final = 20

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
@@ -216,28 +215,6 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-class Slot:
-    """One connection that has not become a link yet."""
-
-    __slots__ = ("host", "timer")
-
-    def __init__(self, host: str, timer: asyncio.TimerHandle) -> None:
-        self.host = host
-        self.timer = timer
-
-
-class Server(web.Server):
-    """aiohttp's low-level server, telling when a connection is gone."""
-
-    def __init__(self, handler: Any, lost: Callable[[Any], None]) -> None:
-        super().__init__(handler, access_log=None, keepalive_timeout=0, lingering_time=0)
-        self._lost = lost
-
-    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        self._lost(handler)
-
-
 async def wait_for_event(event: asyncio.Event, timeout_ms: int | None) -> None:
     if timeout_ms is None:
         await event.wait()
@@ -255,9 +232,3 @@ async def say_goodbye(socket_: AnySocket, refusal: Refused) -> None:
         await socket_.close()
     except OSError:
         return  # nobody there to be told
-
-
-def plain_host(host: str) -> str:
-    """An address without its scope, IPv4 as IPv4 also on a dual-stack socket."""
-    host = host.partition("%")[0]
-    return host.removeprefix("::ffff:") if "." in host else host

@@ -110,6 +110,10 @@ class Entry:
     failures: int = 0
     due_ms: int = 0
     linked_ms: int = 0
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        self.group = group(self.host)
 
     @property
     def place(self) -> tuple[str, int]:
@@ -156,25 +160,25 @@ class PeerBook:
         self._rng = rng
         self.own_key: bytes | None = None
         self._entries: dict[tuple[str, int], Entry] = {}
+        self._static: dict[tuple[str, int], Entry] = {}
         self._bans: dict[bytes, StoredBan] = {}
         for peer in static:
             self.add_static(peer)
 
     def add_static(self, peer: StaticPeer) -> None:
         """Adds a configured peer, or makes a known address one."""
-        self._entries[(peer.host, peer.port)] = Entry(
-            peer.host, peer.port, peer.key, "", static=True, pinned=peer.key is not None
-        )
+        pinned = peer.key is not None
+        entry = Entry(peer.host, peer.port, peer.key, "", static=True, pinned=pinned)
+        self._entries[entry.place] = self._static[entry.place] = entry
 
     def remove_static(self, host: str, port: int) -> None:
         """Forgets a configured peer."""
-        entry = self._entries.get((host, port))
-        if entry is not None and entry.static:
+        if self._static.pop((host, port), None) is not None:
             del self._entries[(host, port)]
 
     def is_static(self, key: bytes) -> bool:
         """Whether an operator configured this key (or an address where it answered)."""
-        return any(entry.static and entry.key == key for entry in self._entries.values())
+        return any(entry.key == key for entry in self._static.values())
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -208,8 +212,7 @@ class PeerBook:
         new = [other for other in self._entries.values() if not other.tried and not other.static]
         if sum(other.source == entry.source for other in new) >= NEW_PER_SOURCE_MAX:
             return False
-        where = group(entry.host)
-        if sum(group(other.host) == where for other in new) >= NEW_PER_GROUP_MAX:
+        if sum(other.group == entry.group for other in new) >= NEW_PER_GROUP_MAX:
             return False
         if len(new) >= NEW_MAX:
             worst = max(other.failures for other in new)
@@ -222,6 +225,10 @@ class PeerBook:
         """A peer that proved ``key`` links from ``host`` and says that it listens on ``port``."""
         if reach(host) is None or not 1 <= port <= 65535:
             return
+        entry = self._entries.get((host, port))
+        if entry is not None and entry.key != key and not entry.static and not entry.tried:
+            # Hearsay gives way to who speaks for itself.
+            del self._entries[entry.place]
         self._add_new(Entry(host, port, key, group(host)))
         entry = self._entries.get((host, port))
         if entry is not None and entry.key == key:
@@ -238,6 +245,7 @@ class PeerBook:
         admitted: Callable[[bytes], bool] = lambda key: True,
     ) -> list[Entry]:
         """Whom to dial now: every static peer that is due, and up to ``wanted`` strangers."""
+        banned = self._banned_hosts(now_ms)
         due = [
             entry
             for entry in self._entries.values()
@@ -246,7 +254,8 @@ class PeerBook:
             and (entry.key is None or entry.key not in connected)
             and (entry.key is None or entry.key != self.own_key)
             and (entry.key is None or not entry.pinned or admitted(entry.key))
-            and (entry.key is None or not self.is_banned(entry.key, entry.host, now_ms))
+            and (entry.key is None or not self._is_key_banned(entry.key, now_ms))
+            and (entry.static or entry.host not in banned)
         ]
         chosen = [entry for entry in due if entry.static]
         strangers = [entry for entry in due if not entry.static]
@@ -281,7 +290,7 @@ class PeerBook:
 
     def _make_tried(self, entry: Entry, now_ms: int) -> None:
         tried = [other for other in self._entries.values() if other.tried and not other.static]
-        same = [other for other in tried if group(other.host) == group(entry.host)]
+        same = [other for other in tried if other.group == entry.group]
         rivals = same if len(same) >= TRIED_PER_GROUP_MAX else tried
         if len(same) >= TRIED_PER_GROUP_MAX or len(tried) >= TRIED_MAX:
             oldest = min(rivals, key=lambda other: other.proven_ms)
@@ -333,15 +342,17 @@ class PeerBook:
         to_reach = reach(to_host)
         if to_reach is None:
             return ()
+        banned = self._banned_hosts(now_ms)
         known = [
             PeerAddress(entry.key, entry.host, entry.port)
             for entry in self._entries.values()
             if entry.key is not None
             and entry.key != to_key
             and 0 < now_ms - TRIED_FRESH_MS < entry.proven_ms
-            and (reach(entry.host) or 0) >= to_reach
-            and reach(entry.host) is not None
-            and not self.is_banned(entry.key, entry.host, now_ms)
+            and (where := reach(entry.host)) is not None
+            and where >= to_reach
+            and entry.host not in banned
+            and not self._is_key_banned(entry.key, now_ms)
         ]
         return tuple(self._rng.sample(known, min(len(known), ADDRESSES_MAX)))
 
@@ -368,17 +379,27 @@ class PeerBook:
 
     def is_banned(self, key: bytes, host: str, now_ms: int) -> bool:
         """Whether to refuse this key, or any key from this host."""
-        ban = self._bans.get(key)
-        if ban is not None and ban.until_ms > now_ms:
+        if self._is_key_banned(key, now_ms):
             return True
         return self.is_host_banned(host, now_ms) and not self.is_static(key)
 
     def is_host_banned(self, host: str, now_ms: int) -> bool:
         """Whether so many keys of this host are banned that the host is."""
-        if not self._bans or reach(host) == LOOPBACK:
-            return False
+        return host in self._banned_hosts(now_ms)
+
+    def _is_key_banned(self, key: bytes, now_ms: int) -> bool:
+        ban = self._bans.get(key)
+        return ban is not None and ban.until_ms > now_ms
+
+    def _banned_hosts(self, now_ms: int) -> frozenset[str]:
+        if not self._bans:
+            return frozenset()
         hosts = Counter(ban.host for ban in self.bans(now_ms))
-        return hosts[host] >= HOST_KEYS_MAX
+        return frozenset(
+            host
+            for host, count in hosts.items()
+            if host and count >= HOST_KEYS_MAX and reach(host) != LOOPBACK
+        )
 
     # -- disk
 

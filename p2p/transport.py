@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -28,16 +27,14 @@ from p2p.link import (
     Dialer,
     Link,
     PeerInfo,
-    Server,
-    Slot,
     TransportSettings,
     open_websocket_response,
-    plain_host,
     read_frame,
     say_goodbye,
     tune,
     wait_for_event,
 )
+from p2p.listener import Listener, plain_host
 from p2p.outbox import Outbox
 from p2p.peers import Entry, PeerBook
 from p2p.session import Closed, Delivered, Fault, Reply, Session
@@ -52,8 +49,6 @@ from p2p.wire import (
 PATH: Final = "/p2p"
 DIAL_TICK_S: Final = 0.1
 """How often the book is asked whom to dial."""
-ACCEPT_RETRY_S: Final = 1.0
-"""Pause after the system refused to accept (out of file descriptors)."""
 DIAL_FAILURES_MAX: Final = 256
 WRITE_SLICE_BYTES: Final = 64 * 1024
 """Bytes written before other tasks get a turn."""
@@ -121,10 +116,8 @@ class Transport:
         self._scores = Scores()
         self._tasks: set[asyncio.Task[None]] = set()
         self._dialing: dict[tuple[str, int], Entry] = {}
-        self._greeting_hosts: Counter[str] = Counter()
-        self._greeting: dict[web.RequestHandler, Slot] = {}
         self._encoded: tuple[PeerMessage | None, bytes] = (None, b"")
-        self._listener: socket.socket | None = None
+        self._listener: Listener | None = None
         self._stopping = False
 
     # -- life
@@ -135,17 +128,14 @@ class Transport:
         self.failed = self._loop.create_future()
         self._client_tls = tls.client_context()
         if self._settings.listen:
-            self._server_tls = tls.server_context(self._seed)
-            self._server = Server(self._answer, self._slot_free)
-            host = self._settings.host
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-            self._listener = socket.create_server(
-                (host, self._settings.port), family=family, backlog=128, dualstack_ipv6=dual
+            self._listener = Listener(
+                self._settings,
+                tls.server_context(self._seed),
+                self._handle,
+                lambda host: self.book.is_host_banned(host, _wall_ms()),
+                self._spawn,
             )
-            self._listener.setblocking(False)
-            self.port = self._listener.getsockname()[1]
-            self._spawn(self._accept_loop(self._listener))
+            self.port = self._listener.port
         self._spawn(self._dial_loop())
         self._spawn(self._tick_loop())
 
@@ -162,10 +152,7 @@ class Transport:
                 task.cancel()
             await asyncio.wait(self._tasks)
         if self._listener is not None:
-            self._listener.close()
-            for slot in self._greeting.values():
-                slot.timer.cancel()
-            await self._server.shutdown(0)
+            await self._listener.close()
         if not self.failed.done():
             self.failed.cancel()
 
@@ -263,58 +250,15 @@ class Transport:
 
     # -- coming in
 
-    async def _accept_loop(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, address = await self._loop.sock_accept(listener)
-            except OSError:
-                await asyncio.sleep(ACCEPT_RETRY_S)
-                continue
-            host = plain_host(address[0])
-            settings = self._settings
-            if (
-                self._greeting_hosts.total() >= settings.handshakes_max
-                or self._greeting_hosts[host] >= settings.handshakes_per_host_max
-                or self.book.is_host_banned(host, _wall_ms())
-            ):
-                connection.close()
-                continue
-            self._greeting_hosts[host] += 1
-            self._spawn(self._secure(connection, host))
-
-    async def _secure(self, connection: socket.socket, host: str) -> None:
-        """TLS on an accepted connection; all its handshakes share one deadline."""
-        timeout_s = self._settings.handshake_timeout_ms / 1000
-        deadline = self._loop.time() + timeout_s
-        tune(connection)
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """aiohttp would turn a mistake of ours into a status 500; it must stop the node."""
         try:
-            transport, protocol = await self._loop.connect_accepted_socket(
-                self._server, connection, ssl=self._server_tls, ssl_handshake_timeout=timeout_s
-            )
-        except (TimeoutError, OSError):
-            self._release(host)
-            connection.close()
-            return
-        except asyncio.CancelledError:
-            connection.close()
+            return await self._answer(request)
+        except (OSError, web.HTTPException, asyncio.CancelledError):
             raise
-        if transport.is_closing():
-            self._release(host)
-            return
-        timer = self._loop.call_at(deadline, transport.abort)
-        self._greeting[protocol] = Slot(host, timer)
-
-    def _slot_free(self, protocol: web.RequestHandler) -> None:
-        """The connection became a link, or is gone."""
-        slot = self._greeting.pop(protocol, None)
-        if slot is not None:
-            slot.timer.cancel()
-            self._release(slot.host)
-
-    def _release(self, host: str) -> None:
-        self._greeting_hosts[host] -= 1
-        if self._greeting_hosts[host] <= 0:
-            del self._greeting_hosts[host]
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """One HTTP request: the upgrade of a peer, or somebody lost."""
@@ -343,11 +287,15 @@ class Transport:
         except OSError:
             transport.abort()
             return socket_
-        self._slot_free(request.protocol)
+        self._settled(request)
         link = self._link(socket_, transport, theirs, host, theirs.listen_port, outbound=False)
         self.book.proven(theirs.key, host, theirs.listen_port, _wall_ms())
         await asyncio.wait([link.done])
         return socket_
+
+    def _settled(self, request: web.BaseRequest) -> None:
+        assert self._listener is not None
+        self._listener.settled(request.protocol)
 
     def _hello(self) -> Hello:
         port = self._settings.advertise_port or self.port
@@ -405,6 +353,7 @@ class Transport:
                     link = await self._dial_handshake(dialer, host, port)
                 linked = True
                 self.book.connected(host, port, link.key, _wall_ms())
+                self.dial_failures.pop(entry.place, None)
                 del self._dialing[entry.place]
                 await asyncio.wait([link.done])
         except Refused as refusal:
@@ -430,7 +379,9 @@ class Transport:
         except Refused as refusal:
             await say_goodbye(socket_, refusal)
             raise
-        return self._link(socket_, dialer.transport, theirs, host, port, outbound=True)
+        # The address, not the name that may stand for it: peer exchange tells addresses only.
+        address = plain_host(dialer.transport.get_extra_info("peername")[0])
+        return self._link(socket_, dialer.transport, theirs, address, port, outbound=True)
 
     def _dial_failed(self, host: str, port: int, reason: str, sentence: str) -> None:
         self.book.failed(host, port, reason, _wall_ms())
@@ -474,7 +425,6 @@ class Transport:
             done=self._loop.create_future(),
         )
         self._links[hello.key] = link
-        self.dial_failures.pop((host, port), None)
         self._notify(self._handler.peer_joined, self._info(link))
         self._spawn(self._run(link))
         if outbound and settings.peer_exchange:
@@ -528,7 +478,7 @@ class Transport:
             self.messages_in[name] += 1
             self.bytes_in[name] += outcome.size
             if isinstance(message, GetPeers):
-                self.send(link.key, Peers(self.book.share(link.key, link.host, _wall_ms())))
+                self._tell_peers(link)
             elif isinstance(message, Peers):
                 self._peers_told(link, message)
             else:
@@ -539,6 +489,12 @@ class Transport:
             self.misbehaved(link.key, outcome.reason)
         elif isinstance(outcome, Closed):
             self._close(link, outcome.reason, outcome.sentence, say=False)
+
+    def _tell_peers(self, link: Link) -> None:
+        now_ms = _wall_ms()
+        for other in self._links.values():
+            self.book.proven(other.key, other.host, other.port, now_ms)
+        self.send(link.key, Peers(self.book.share(link.key, link.host, now_ms)))
 
     def _peers_told(self, link: Link, message: Peers) -> None:
         if not link.peers_open:

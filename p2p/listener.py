@@ -1,0 +1,157 @@
+"""The listening socket, and what strangers may cost before they have said who they are.
+
+Each accepted connection takes a slot until it has become a link or is gone. Slots are few, in all
+and for each address, and a connection that has not finished TLS, HTTP and hello within one deadline
+is cut, however busily it sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
+
+from p2p.link import TransportSettings, tune
+
+ACCEPT_RETRY_S: Final = 1.0
+"""Pause after the system refused to accept (out of file descriptors)."""
+BACKLOG: Final = 128
+"""Connections that the kernel completes before we accept them."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class _Slot(NamedTuple):
+    """One connection that has not become a link yet."""
+
+    host: str
+    timer: asyncio.TimerHandle
+
+
+class Listener:
+    """Accepts, secures and bounds. ``answer`` gets each HTTP request; ``refuses`` says which hosts
+    are not even listened to; ``spawn`` runs a coroutine under the transport's eyes."""
+
+    def __init__(
+        self,
+        settings: TransportSettings,
+        context: ssl.SSLContext,
+        answer: Answer,
+        refuses: Callable[[str], bool],
+        spawn: Spawn,
+    ) -> None:
+        self._settings = settings
+        self._context = context
+        self._refuses = refuses
+        self._spawn = spawn
+        self._loop = asyncio.get_running_loop()
+        self._server = _Server(answer, self.settled)
+        self._hosts: Counter[str] = Counter()
+        self._slots: dict[web.RequestHandler, _Slot] = {}
+        self._socket = _bind(settings.host, settings.port)
+        self.port: int = self._socket.getsockname()[1]
+        spawn(self._accept_loop())
+
+    @property
+    def in_flight(self) -> int:
+        """Connections that are not links yet."""
+        return self._hosts.total()
+
+    async def close(self) -> None:
+        """Stops listening and cuts every connection. The tasks are the transport's to cancel."""
+        self._socket.close()
+        for slot in self._slots.values():
+            slot.timer.cancel()
+        for handler in self._server.connections:
+            if handler.transport is not None:
+                handler.transport.abort()
+        await self._server.shutdown(0)
+
+    def settled(self, protocol: web.RequestHandler) -> None:
+        """A connection became a link, or is gone: its slot is free."""
+        slot = self._slots.pop(protocol, None)
+        if slot is not None:
+            slot.timer.cancel()
+            self._release(slot.host)
+
+    def _release(self, host: str) -> None:
+        self._hosts[host] -= 1
+        if self._hosts[host] <= 0:
+            del self._hosts[host]
+
+    async def _accept_loop(self) -> None:
+        settings = self._settings
+        while True:
+            try:
+                connection, address = await self._loop.sock_accept(self._socket)
+            except OSError:
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
+            host = plain_host(address[0])
+            if (
+                self.in_flight >= settings.handshakes_max
+                or self._hosts[host] >= settings.handshakes_per_host_max
+                or self._refuses(host)
+            ):
+                connection.close()
+                continue
+            self._hosts[host] += 1
+            self._spawn(self._secure(connection, host))
+
+    async def _secure(self, connection: socket.socket, host: str) -> None:
+        timeout_s = self._settings.handshake_timeout_ms / 1000
+        deadline = self._loop.time() + timeout_s
+        try:
+            tune(connection)
+            transport, protocol = await self._loop.connect_accepted_socket(
+                self._server, connection, ssl=self._context, ssl_handshake_timeout=timeout_s
+            )
+        except OSError:
+            self._release(host)
+            connection.close()
+            return
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        if transport.is_closing():
+            self._release(host)
+            return
+        timer = self._loop.call_at(deadline, transport.abort)
+        self._slots[protocol] = _Slot(host, timer)
+
+
+class _Server(web.Server):
+    """aiohttp's low-level server, telling when a connection is gone."""
+
+    def __init__(self, answer: Answer, lost: Callable[[web.RequestHandler], None]) -> None:
+        super().__init__(answer, access_log=None, keepalive_timeout=0, lingering_time=0)
+        self._lost = lost
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._lost(handler)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket; ``::`` takes IPv4 too. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.create_server(
+        (host, port),
+        family=family,
+        backlog=BACKLOG,
+        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+    )
+    bound.setblocking(False)
+    return bound
+
+
+def plain_host(host: str) -> str:
+    """An address without its scope, IPv4 as IPv4 also on a dual-stack socket."""
+    host = host.partition("%")[0]
+    return host.removeprefix("::ffff:") if "." in host else host
