@@ -69,10 +69,10 @@ class Rate(NamedTuple):
 
 
 MESSAGE_RATES: Final[dict[type[wire.PeerMessage], Rate]] = {
-    # The handshake's frames come once, before a session begins.
-    wire.Challenge: Rate(1, 1),
-    wire.Hello: Rate(1, 1),
-    wire.Goodbye: Rate(1, 1),
+    # The handshake's frames have no place in a session: each is misbehaviour anyway.
+    wire.Challenge: Rate(1, 10),
+    wire.Hello: Rate(1, 10),
+    wire.Goodbye: Rate(1, 10),
     # One a quarter of a minute is our own pace; an operator may measure faster.
     wire.Ping: Rate(2, 20),
     wire.Pong: Rate(2, 20),

@@ -542,7 +542,7 @@ class Transport:
         link.done.add_done_callback(lambda _: timer.cancel())
 
     async def _tick_loop(self) -> None:
-        interval_ms = min(1_000, self._settings.ping_interval_ms)
+        interval_ms = min(1_000, self._settings.ping_interval_ms // 4)
         while True:
             await asyncio.sleep(interval_ms / 1000)
             now_ms = _steady_ms()

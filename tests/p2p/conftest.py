@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -25,5 +26,6 @@ async def start() -> AsyncIterator[Callable[..., object]]:
     yield run
     for node in nodes:
         await node.transport.stop()
+    gc.collect()
     leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not leaked, leaked
