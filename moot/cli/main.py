@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from chain.errors import DamagedStore, ForeignStore, Invalid
+from chain.errors import DamagedStore, ForeignStore, Invalid, StoreFailure, StoreLocked
 from consensus.registry import UnknownEngine
 from moot import __version__
 from moot.cli.engines import engines
@@ -16,7 +16,16 @@ from moot.cli.genesis import genesis
 from moot.cli.node import node
 from moot.node.config import ConfigError
 
-EXPECTED = (Invalid, ConfigError, UnknownEngine, DamagedStore, ForeignStore, OSError)
+EXPECTED = (
+    Invalid,
+    ConfigError,
+    UnknownEngine,
+    DamagedStore,
+    ForeignStore,
+    StoreLocked,
+    StoreFailure,
+    OSError,
+)
 """Errors whose sentence is enough: the user's, a peer's or the machine's fault."""
 
 
