@@ -43,9 +43,10 @@ def show_id(identifier: bytes) -> str:
 
 def parse_id(text: str) -> bytes:
     """The inverse of show_id. Raises InvalidEncoding unless it is 64 hex digits."""
-    if len(text) != 64:
-        raise InvalidEncoding("malformed-id", "an id is 64 hexadecimal digits")
     try:
-        return bytes.fromhex(text)[::-1]
+        identifier = bytes.fromhex(text)[::-1]
     except ValueError:
-        raise InvalidEncoding("malformed-id", "an id is 64 hexadecimal digits") from None
+        identifier = b""
+    if len(text) != 64 or len(identifier) != 32:  # fromhex lets spaces pass
+        raise InvalidEncoding("malformed-id", "an id is 64 hexadecimal digits")
+    return identifier

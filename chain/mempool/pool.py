@@ -179,7 +179,8 @@ class Mempool:
 
         Best fee rate first across senders, each sender's nonces in order; ties by arrival. What
         ``execution`` refuses is skipped with the rest of its sender, and looked at when the head
-        moves. Costs a logarithm for each transaction chosen, whatever waits besides.
+        moves; a nonce that a block above the head has used is passed over. Costs a logarithm for
+        each transaction chosen, whatever waits besides.
         """
         chosen: list[Transaction] = []
         followers: list[tuple[int, int, Entry]] = []
@@ -207,11 +208,14 @@ class Mempool:
                 continue
             try:
                 execution.apply(transaction)
-            except InvalidTransaction:
-                self._suspects[transaction.sender] = None
-                continue
-            chosen.append(transaction)
-            room -= entry.size
+            except InvalidTransaction as error:
+                if error.code != "wrong-nonce-low":
+                    self._suspects[transaction.sender] = None
+                    continue
+                # The parent is ahead of the head and holds this one already: on to the next.
+            else:
+                chosen.append(transaction)
+                room -= entry.size
             follower = lane.entries.get(entry.nonce + 1)
             if follower is not None and follower.executable:
                 heappush(followers, (-follower.rate, follower.sequence, follower))

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from chain.address import POLICY, Address, key_address
 from chain.block import Block
 from chain.errors import InvalidTransaction
+from chain.execution import BlockExecution
 from chain.genesis import Limits
 from chain.hashing import TxId
 from chain.header import Header
@@ -16,6 +17,9 @@ from chain.manifest import Manifest
 from chain.mempool import Mempool, MempoolLimits, fee_min
 from chain.mempool.policy import MINIMUM_HALF_LIFE_MS, RollingMinimum
 from chain.signatures import Signed
+from chain.state.accounts import Account as RealAccount
+from chain.state.accounts import account_key, encode_account
+from chain.state.tree import StateTree
 from chain.transaction import ATOMIC, Transaction, Transfer
 from chain.verifiers import default_verifier
 
@@ -52,7 +56,8 @@ class Accounts:
         account = self.account(transaction.sender)
         cost = transaction.fee + sum(a.amount for a in transaction.actions)
         if transaction.nonce != account.nonce:
-            raise InvalidTransaction("wrong-nonce", "not the next")
+            low = transaction.nonce < account.nonce
+            raise InvalidTransaction(f"wrong-nonce-{'low' if low else 'high'}", "not the next")
         if cost > account.balance:
             raise InvalidTransaction("insufficient-balance", "too poor")
         self.held[transaction.sender] = Account(account.nonce + 1, account.balance - cost)
@@ -451,6 +456,31 @@ def test_select_skips_a_sender_whom_execution_refuses_and_the_next_move_looks_ag
     moved = house.mine(BEN.pay(0, 900))
     assert [code for _, code in moved.dropped] == ["insufficient-balance"] * 2
     assert len(house.pool) == 0
+
+
+def test_select_on_a_parent_above_the_head_passes_over_what_is_in_it():
+    house = House()
+    house.add(ANN.pay(0), ANN.pay(1), ANN.pay(2), BEN.pay(0, 900))
+    parent = house.accounts.copy()
+    parent.apply(ANN.pay(0))
+    parent.apply(ANN.pay(1))
+    assert house.pool.select(parent, 10**6) == [ANN.pay(2), BEN.pay(0, 900)]
+
+
+def test_select_with_the_real_execution():
+    house = House()
+    state = StateTree.build(
+        (account_key(address), encode_account(RealAccount(account.nonce, account.balance)))
+        for address, account in house.accounts.held.items()
+    )
+    execution = BlockExecution(
+        state, chain_id=CHAIN, limits=Limits(), height=11, time_ms=NOW, producer=CAT.address
+    )
+    house.add(ANN.pay(0, 2_000), ANN.pay(1, 9_000), BEN.pay(0, 3_000))
+    chosen = house.pool.select(execution, 10**6)
+    assert chosen == [BEN.pay(0, 3_000), ANN.pay(0, 2_000), ANN.pay(1, 9_000)]
+    executed = execution.finish(())
+    assert all(receipt.ok for receipt in executed.receipts) and executed.fees == 14_000
 
 
 def test_included_ones_leave_and_rivals_of_them_are_dropped():
