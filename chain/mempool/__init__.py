@@ -23,7 +23,8 @@ bad-signature           the signature is not the sender's, or for another chain
 ======================  ===================================================================
 
 The checks run in the table's order, cheap ones first; the signature, a hundred times dearer than
-all others together, comes last and is checked once.
+all others together, comes last and is checked once. (Whether a large one is worth all that would
+have to go for it is worked out after that: a forged one must not ask for that work.)
 """
 
 from chain.mempool.lanes import AccountReader, AccountState

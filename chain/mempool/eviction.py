@@ -41,6 +41,16 @@ class Tails:
         """The mempool has room again: keep nothing up to date."""
         self._heap = None
 
+    def worst(self, lanes: Mapping[Address, Lane]) -> Standing | None:
+        """The standing of what would go first; None in an empty mempool."""
+        heap = self._alive(lanes)
+        while heap:
+            lane = lanes.get(heap[0][3].transaction.sender)
+            if lane is not None and _is_alive(heap[0], lane):
+                return heap[0][:2]
+            heappop(heap)
+        return None
+
     def victims(
         self,
         lanes: Mapping[Address, Lane],

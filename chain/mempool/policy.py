@@ -110,6 +110,12 @@ def bad_signature() -> InvalidTransaction:
     )
 
 
+def mempool_full() -> InvalidTransaction:
+    return InvalidTransaction(
+        "mempool-full", "the mempool is full of transactions that pay no less"
+    )
+
+
 def nonce_low(transaction: Transaction, nonce: int) -> InvalidTransaction:
     return InvalidTransaction(
         "wrong-nonce-low",

@@ -16,21 +16,21 @@ from chain.block import Block
 from chain.errors import InvalidTransaction
 from chain.genesis import Limits
 from chain.hashing import TxId
-from chain.mempool import views
-from chain.mempool.eviction import Tails
+from chain.mempool.eviction import Standing, Tails
 from chain.mempool.lanes import AccountReader, Entry, Lane
 from chain.mempool.policy import (
     MempoolLimits,
-    RollingMinimum,
     VerifiedSignatures,
     bad_signature,
     check_form,
     check_replacement,
     cost_of,
     fee_rate,
+    mempool_full,
     nonce_low,
     recipients_of,
 )
+from chain.mempool.views import MempoolViews
 from chain.signatures import Signed, Verifier
 from chain.transaction import Transaction
 
@@ -63,14 +63,16 @@ class Moved(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where an admissible transaction would stand, and at whose cost."""
+    """Where an admissible transaction would stand, and how much must go for it."""
 
     lane: Lane
     rival: Entry | None
-    victims: list[Entry]
+    over_size: int
+    over_count: int
+    standing: Standing
 
 
-class Mempool:
+class Mempool(MempoolViews):
     """Transactions waiting for a block, bounded in bytes and in number, in all and by sender.
 
     ``verified``, where given, is asked before a signature is checked and told of each good one.
@@ -84,21 +86,12 @@ class Mempool:
         verifier: Verifier,
         verified: VerifiedSignatures | None = None,
     ) -> None:
+        super().__init__(chain_limits)
         self.limits = limits
-        self.size_bytes = 0
-        self.total_fee = 0
-        self.rejected_total: dict[str, int] = {}
-        self.evicted_total = 0
         self._chain_id = chain_id
-        self._chain_limits = chain_limits
         self._verifier = verifier
         self._verified = verified
-        self._by_id: dict[TxId, Entry] = {}
-        self._by_recipient: dict[Address, dict[TxId, Entry]] = {}
-        self._lanes: dict[Address, Lane] = {}
-        self._pending = 0
         self._sequence = 0
-        self._minimum = RollingMinimum()
         self._heads: list[tuple[int, int, Entry]] = []
         self._tails = Tails()
         self._expiries: list[tuple[int, int, Entry]] = []
@@ -117,18 +110,20 @@ class Mempool:
             self._screen(transaction, height, now_ms)
             place = self._place(transaction, accounts)
             self._prove(transaction)
+            victims = self._room(place)
         except InvalidTransaction as error:
             self._count(error)
             raise
-        self._insert(transaction, place, now_ms)
+        self._insert(transaction, place, victims, now_ms)
 
     def check(
         self, transaction: Transaction, accounts: AccountReader, height: int, now_ms: int
     ) -> None:
         """A dry run: raises what ``add`` would raise, changes nothing."""
         self._screen(transaction, height, now_ms)
-        self._place(transaction, accounts)
+        place = self._place(transaction, accounts)
         self._prove(transaction)
+        self._room(place)
 
     def add_many(
         self,
@@ -163,10 +158,11 @@ class Mempool:
                 try:
                     self._screen(transaction, height, now_ms)
                     place = self._place(transaction, accounts)
+                    victims = self._room(place)
                 except InvalidTransaction as error:
                     results[position] = error
                 else:
-                    self._insert(transaction, place, now_ms)
+                    self._insert(transaction, place, victims, now_ms)
         for result in results:
             if result is not None:
                 self._count(result)
@@ -288,66 +284,6 @@ class Mempool:
         gone += aged
         return tuple(entry.transaction for entry in gone)
 
-    # --- views -------------------------------------------------------------------------------
-
-    def waiting(self) -> int:
-        """How many are executable now; queued ones do not count."""
-        return self._pending
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def __contains__(self, txid: object) -> bool:
-        return txid in self._by_id
-
-    def get(self, txid: TxId) -> Transaction | None:
-        entry = self._by_id.get(txid)
-        return None if entry is None else entry.transaction
-
-    def ids(self) -> tuple[TxId, ...]:
-        """All ids, in order of arrival."""
-        return tuple(self._by_id)
-
-    def recent(self, count: int) -> tuple[Transaction, ...]:
-        """The last ``count`` to arrive, newest first."""
-        return tuple(e.transaction for e in islice(reversed(self._by_id.values()), count))
-
-    def pending_of(self, address: Address) -> tuple[Transaction, ...]:
-        """What the sender could have in a block now, by nonce."""
-        lane = self._lanes.get(address)
-        if lane is None:
-            return ()
-        return tuple(lane.entries[n].transaction for n in range(lane.nonce, lane.end))
-
-    def queued_of(self, address: Address) -> tuple[Transaction, ...]:
-        """What waits for an earlier nonce or for coins, by nonce."""
-        lane = self._lanes.get(address)
-        if lane is None:
-            return ()
-        return tuple(entry.transaction for entry in lane.ordered() if not entry.executable)
-
-    def touching(self, address: Address) -> tuple[Transaction, ...]:
-        """All that the address sends or receives, newest first."""
-        return tuple(entry.transaction for entry in self._touching(address))
-
-    def stats_of(self, address: Address) -> views.AddressStats:
-        """Counts and sums of what waits for or from the address."""
-        return views.address_stats(address, self._touching(address))
-
-    def fee_histogram(self) -> list[tuple[int, int]]:
-        """(rate in base units per 1,000 bytes, bytes), highest rate first."""
-        return views.fee_histogram(self._by_id.values())
-
-    def fee_per_kilobyte_min(self, now_ms: int) -> int:
-        """What gets in now: the chain's floor or the rolling minimum, per 1,000 bytes."""
-        rolling = -(-self._minimum.rate(now_ms) // 1_000)
-        return max(self._chain_limits.fee_per_kilobyte_min, rolling)
-
-    def next_nonce(self, address: Address, accounts: AccountReader) -> int:
-        """The first nonce of the sender that neither the chain nor the mempool has used."""
-        lane = self._lanes.get(address)
-        return accounts.account(address).nonce if lane is None else lane.next
-
     # --- checks ------------------------------------------------------------------------------
 
     def _screen(self, transaction: Transaction, height: int, now_ms: int) -> None:
@@ -397,22 +333,33 @@ class Mempool:
                 "too-many-from-sender",
                 f"{len(lane.entries)} transactions ({lane.size} bytes) of this sender wait already",
             )
-        over_size = self.size_bytes + size - before - limits.size_max
-        over_count = len(self._by_id) + count - limits.count_max
-        if over_size <= 0 and over_count <= 0:
-            return _Place(lane, rival, [])
+        place = _Place(
+            lane,
+            rival,
+            self.size_bytes + size - before - limits.size_max,
+            len(self._by_id) + count - limits.count_max,
+            lane.standing(nonce, fee_rate(transaction.fee, size)),
+        )
+        if place.over_size > 0 or place.over_count > 0:
+            worst = self._tails.worst(self._lanes)
+            if worst is None or worst >= place.standing:
+                raise mempool_full()
+        return place
+
+    def _room(self, place: _Place) -> list[Entry]:
+        """Who must go; asked after the signature, since a large forged one could ask for many."""
+        if place.over_size <= 0 and place.over_count <= 0:
+            return []
         victims = self._tails.victims(
             self._lanes,
-            size=over_size,
-            count=over_count,
-            standing=lane.standing(nonce, fee_rate(transaction.fee, size)),
-            sender=sender,
+            size=place.over_size,
+            count=place.over_count,
+            standing=place.standing,
+            sender=place.lane.address,
         )
         if victims is None:
-            raise InvalidTransaction(
-                "mempool-full", "the mempool is full of transactions that pay no less"
-            )
-        return _Place(lane, rival, victims)
+            raise mempool_full()
+        return victims
 
     def _check_balance(self, transaction: Transaction, lane: Lane, accounts: AccountReader) -> None:
         needed = cost_of(transaction) + lane.cost_below(transaction.nonce)
@@ -454,8 +401,11 @@ class Mempool:
 
     # --- bookkeeping -------------------------------------------------------------------------
 
-    def _insert(self, transaction: Transaction, place: _Place, now_ms: int) -> None:
-        self._evict(place.victims, now_ms)
+    def _insert(
+        self, transaction: Transaction, place: _Place, victims: list[Entry], now_ms: int
+    ) -> None:
+        if victims:
+            self._evict(victims, now_ms)
         lane = place.lane
         self._lanes.setdefault(lane.address, lane)
         if place.rival is not None:
@@ -553,10 +503,11 @@ class Mempool:
                 raise InvalidTransaction("already-known", "this transaction waits here already")
             check_form(transaction, height, self._chain_limits)
             place = self._place(transaction, accounts)
+            victims = self._room(place)
         except InvalidTransaction as error:
             return error
-        dropped += [(victim.transaction, "mempool-full") for victim in place.victims]
-        self._insert(transaction, place, now_ms)
+        dropped += [(victim.transaction, "mempool-full") for victim in victims]
+        self._insert(transaction, place, victims, now_ms)
         return None
 
     def _crowded(self, lane: Lane, transaction: Transaction) -> bool:
@@ -587,10 +538,3 @@ class Mempool:
 
     def _holds(self, entry: Entry) -> bool:
         return self._by_id.get(entry.transaction.id) is entry
-
-    def _touching(self, address: Address) -> list[Entry]:
-        entries = dict(self._by_recipient.get(address, {}))
-        lane = self._lanes.get(address)
-        if lane is not None:
-            entries.update({entry.transaction.id: entry for entry in lane.entries.values()})
-        return sorted(entries.values(), key=lambda entry: -entry.sequence)
