@@ -1,0 +1,96 @@
+"""Telling peers what is new here: heads, status, and the newest finality proof."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chain.hashing import BlockId
+from p2p.actions import Action, SendTo
+from p2p.sync.chain import SyncChain
+from p2p.sync.peers import SyncPeer
+from p2p.wire import AnnounceBlock, FinalityProof, Status, encode_frame
+
+STATUS_INTERVAL_MS: Final = 2_000
+"""A changed status is told at most this often."""
+STATUS_REPEAT_MS: Final = 10_000
+"""An unchanged one too, so that a claim that was forgotten is heard again."""
+PROOF_GRACE_MS: Final = 300
+"""Wait this long before a finality proof is pushed: most peers find their own meanwhile."""
+WEIGHT_BYTES_MAX: Final = 32
+"""Bytes of a weight on the wire; a greater one shows as the greatest."""
+
+
+def weight_bytes(weight: int) -> bytes:
+    """Big-endian, without leading zeros."""
+    weight = min(weight, 256**WEIGHT_BYTES_MAX - 1)
+    return weight.to_bytes((weight.bit_length() + 7) // 8, "big")
+
+
+class Relay:
+    """Announces own heads once to each peer that has not got them."""
+
+    def __init__(self, chain: SyncChain, peers: dict[bytes, SyncPeer]) -> None:
+        self._chain = chain
+        self._peers = peers
+
+    def announce_head(self) -> list[Action]:
+        """Our head, to every peer that is not known to have it."""
+        block_id = self._chain.head()
+        head = self._chain.head_of(block_id)
+        if head is None or head.height == 0:
+            return []
+        message = AnnounceBlock(head, self._chain.proof(block_id) is not None)
+        return [
+            SendTo(peer.key, message) for peer in self._peers.values() if peer.known.add(block_id)
+        ]
+
+    def status(self) -> Status:
+        """Our head and finality now."""
+        head = self._chain.head()
+        return Status(
+            head=head,
+            height=self._chain.height(head),
+            finalized_height=self._chain.height(self._chain.finalized()),
+            weight=weight_bytes(self._chain.weight(head)),
+        )
+
+    def tell_status(self, peer: SyncPeer, now_ms: int) -> list[Action]:
+        """At once to a new peer; later when it changed, or after a long while."""
+        waited_ms = None if peer.status_ms is None else now_ms - peer.status_ms
+        if waited_ms is not None and waited_ms < STATUS_INTERVAL_MS:
+            return []
+        status = self.status()
+        frame = encode_frame(status)
+        if frame == peer.status_sent and waited_ms is not None and waited_ms < STATUS_REPEAT_MS:
+            return []
+        peer.status_ms = now_ms
+        peer.status_sent = frame
+        return [SendTo(peer.key, status)]
+
+    def push_proofs(self, now_ms: int) -> list[Action]:
+        """The newest finality proof, to peers that have the block and claim less than it."""
+        if not self._chain.finalizes:
+            return []
+        block_id = self._chain.finalized()
+        height = self._chain.height(block_id)
+        proof = self._chain.proof(block_id) if height else None
+        if proof is None:
+            return []
+        actions: list[Action] = []
+        for peer in self._peers.values():
+            if not self._wants_proof(peer, block_id, height):
+                peer.proof_due_ms = None
+            elif peer.proof_due_ms is None:
+                peer.proof_due_ms = now_ms + PROOF_GRACE_MS
+            elif now_ms >= peer.proof_due_ms:
+                peer.proof_due_ms = None
+                peer.proof_sent = block_id
+                actions.append(SendTo(peer.key, FinalityProof(block_id, proof)))
+        return actions
+
+    def _wants_proof(self, peer: SyncPeer, block_id: BlockId, height: int) -> bool:
+        if peer.finalized_height >= height or peer.proof_sent == block_id:
+            return False
+        if block_id in peer.known:
+            return True
+        return peer.head is not None and peer.height >= height and self._chain.knows(peer.head)
