@@ -1,0 +1,5 @@
+"""``python -m moot.cli``."""
+
+from moot.cli.main import main
+
+main()
