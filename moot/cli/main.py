@@ -11,6 +11,7 @@ import click
 from chain.errors import DamagedStore, ForeignStore, Invalid, StoreFailure, StoreLocked
 from consensus.registry import UnknownEngine
 from moot import __version__
+from moot.cli.devnet import devnet
 from moot.cli.engines import engines
 from moot.cli.genesis import genesis
 from moot.cli.node import node
@@ -67,6 +68,7 @@ def main(debug: bool) -> None:
     """
 
 
+main.add_command(devnet)
 main.add_command(engines)
 main.add_command(genesis)
 main.add_command(node)

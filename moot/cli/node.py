@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import click
@@ -100,7 +101,8 @@ def init(
 @node.command()
 @dir_option
 @click.option("--name", default=None, help="Overrides the configured name.")
-def run(directory: Path, name: str | None) -> None:
+@click.option("--die-with-parent", is_flag=True, help="Stop when standard input closes.")
+def run(directory: Path, name: str | None, die_with_parent: bool) -> None:
     """Run a node until Ctrl-C or SIGTERM.
 
     Example: moot node run --dir n1
@@ -108,11 +110,14 @@ def run(directory: Path, name: str | None) -> None:
     folder = Folder(directory)
     config = folder.load_config()
     set_up_logs(config.log, name or config.node.name)
-    asyncio.run(_run(NodeRuntime(folder, config, Grinder)))
+    asyncio.run(_run(NodeRuntime(folder, config, Grinder), die_with_parent))
 
 
-async def _run(runtime: NodeRuntime) -> None:
+async def _run(runtime: NodeRuntime, die_with_parent: bool) -> None:
     loop = asyncio.get_running_loop()
+    if die_with_parent:
+        # The parent never writes; its end of the pipe closes when it dies, however it dies.
+        loop.add_reader(sys.stdin.fileno(), runtime.request_stop)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, runtime.request_stop)
     await runtime.run()

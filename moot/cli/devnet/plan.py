@@ -1,0 +1,190 @@
+"""What a devnet is made of: its folder, its genesis, its nodes' folders and ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import msgspec
+
+from chain.genesis import COIN, Allocation, Genesis
+from chain.validators import Validator
+from consensus.registry import era_parameters, protocol
+from moot.node.config import (
+    REST_PORT,
+    ConfigError,
+    Folder,
+    LogSection,
+    MiningSection,
+    NodeConfig,
+    NodeSection,
+    P2pSection,
+    RestSection,
+    read_text,
+    save_seed,
+    show_config,
+)
+from moot.node.founding import init_folder, make_genesis
+from wallet.development import development_key
+from wallet.keys import Key
+
+NODES_MAX = 32
+"""Nodes on one machine; each is a process with a database of its own."""
+ACCOUNTS = 10
+"""Funded test accounts, from the well-known development mnemonic."""
+ACCOUNT_COINS = 1_000_000
+FAUCET_COINS = 10_000_000
+PLAN_SIZE_MAX = 64 * 1024
+HOST = "127.0.0.1"
+
+
+class PlannedNode(msgspec.Struct):
+    """One node's place on this machine."""
+
+    name: str
+    p2p_port: int
+    rest_port: int
+
+
+class Plan(msgspec.Struct):
+    """``devnet.json`` in the devnet's folder."""
+
+    engine: str
+    nodes: list[PlannedNode]
+
+    def urls(self) -> list[str]:
+        return [f"http://{HOST}:{node.rest_port}" for node in self.nodes]
+
+
+def folder_of(directory: Path, node: PlannedNode) -> Folder:
+    return Folder(directory / node.name)
+
+
+def open_or_make(
+    directory: Path,
+    engine: str | None,
+    nodes: int | None,
+    parameters: dict[str, int | str],
+) -> Plan:
+    """Resumes the devnet in ``directory``, or makes one there. Raises ConfigError.
+
+    ``engine`` and ``nodes`` None: whatever is there, else pbft and 4.
+    """
+    path = directory / "devnet.json"
+    if path.exists():
+        plan = _read(path)
+        if engine not in (None, plan.engine) or nodes not in (None, len(plan.nodes)):
+            raise ConfigError(
+                f"{directory} holds a network of {len(plan.nodes)} {plan.engine} nodes; "
+                "resume it as it is, or choose another --dir"
+            )
+        _give_ports(directory, plan)
+    else:
+        plan = _make(directory, engine or "pbft", nodes or 4, parameters)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    return plan
+
+
+def _read(path: Path) -> Plan:
+    try:
+        return msgspec.json.decode(read_text(path, PLAN_SIZE_MAX), type=Plan)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
+
+
+def _make(directory: Path, engine: str, count: int, parameters: dict[str, int | str]) -> Plan:
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"{directory} is not empty and holds no devnet")
+    properties = protocol(engine).rules(protocol(engine).parameters()).properties
+    names = [f"node{number}" for number in range(1, count + 1)]
+    seeds = {name: os.urandom(32) for name in names}
+    faucet = os.urandom(32)
+    members = [Validator(Key.from_seed(seed).address, 1, name) for name, seed in seeds.items()]
+    accounts = [development_key(index).address for index in range(ACCOUNTS)]
+    faucet_address = Key.from_seed(faucet).address
+    genesis = make_genesis(
+        name="devnet",
+        network="dev",
+        engine=engine,
+        parameters=parameters,
+        devnet_profile=True,
+        validators=members if properties.has_validators else (),
+        allocations=[
+            *(Allocation(address, ACCOUNT_COINS * COIN) for address in accounts),
+            Allocation(faucet_address, FAUCET_COINS * COIN),
+        ],
+        faucet=faucet_address,
+        time_ms=time.time_ns() // 1_000_000,
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    save_seed(directory / "faucet.key", faucet)
+    ports = _free_ports(2 * count - 1)
+    plan = Plan(
+        engine,
+        [
+            PlannedNode(name, ports[2 * i], ports[2 * i - 1] if i else first_rest_port())
+            for i, name in enumerate(names)
+        ],
+    )
+    for node in plan.nodes:
+        config = _config(directory, plan, node, genesis)
+        init_folder(folder_of(directory, node), genesis, seeds[node.name], config)
+    return plan
+
+
+def _give_ports(directory: Path, plan: Plan) -> None:
+    """Other programs may hold the old ports by now: moves whoever has to."""
+    taken = [n for n in plan.nodes if not (is_free(n.p2p_port) and is_free(n.rest_port))]
+    fresh = iter(_free_ports(2 * len(taken)))
+    for node in taken:
+        node.p2p_port, node.rest_port = next(fresh), next(fresh)
+    if not taken:
+        return
+    genesis = folder_of(directory, plan.nodes[0]).load_genesis()
+    for node in plan.nodes:
+        config = _config(directory, plan, node, genesis)
+        folder_of(directory, node).config.write_text(show_config(config), encoding="utf-8")
+
+
+def _config(directory: Path, plan: Plan, node: PlannedNode, genesis: Genesis) -> NodeConfig:
+    era = genesis.eras[0]
+    rules = protocol(era.engine).rules(era_parameters(era))
+    return NodeConfig(
+        node=NodeSection(name=node.name),
+        p2p=P2pSection(
+            port=node.p2p_port,
+            peers=tuple(f"{HOST}:{other.p2p_port}" for other in plan.nodes if other != node),
+        ),
+        rest=RestSection(port=node.rest_port, faucet_key=str((directory / "faucet.key").resolve())),
+        mining=MiningSection(enabled=not rules.properties.has_validators),
+        log=LogSection(level="info"),
+    )
+
+
+def first_rest_port() -> int:
+    """The fixed default port if it is free, so that client commands find the network."""
+    return REST_PORT if is_free(REST_PORT) else _free_ports(1)[0]
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody holds now (all held at once, so that they differ)."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

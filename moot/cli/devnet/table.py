@@ -1,0 +1,46 @@
+"""The live table: heights, finality, throughput."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from moot.cli.devnet.plan import Plan
+from moot.client.answers import NodeStatus
+
+
+def network_table(
+    plan: Plan, statuses: list[NodeStatus | None], load: dict[str, Any] | None, elapsed_ms: int
+) -> RenderableType:
+    """One row a node; under them the load's figures, if there is one."""
+    known = next((status for status in statuses if status is not None), None)
+    word = known.finality if known else "final"
+    table = Table(title=f"{plan.engine}, {elapsed_ms / 1000:.0f} s", title_justify="left")
+    for column in ("node", "head", "height", word, "peers", "waiting", "REST"):
+        table.add_column(column, justify="right" if column in ("height", word) else "left")
+    for node, status in zip(plan.nodes, statuses, strict=True):
+        if status is None:
+            table.add_row(node.name, "[red]no answer[/red]", "", "", "", "", str(node.rest_port))
+            continue
+        table.add_row(
+            node.name,
+            status.head.id[:16],
+            str(status.head.height),
+            str(status.finalized.height),
+            str(status.peers),
+            str(status.mempool.count),
+            str(node.rest_port),
+        )
+    if load is None:
+        return table
+    latency = load["latency_ms"] or {}
+    figures = (
+        f"submitted {load['submitted']}  {word} {load['finalized']}  failed {load['failed']}  "
+        f"open {load['pending']}  {load['tps']:.0f} a second"
+    )
+    if latency:
+        figures += f"  p50 {latency['p50']:.0f} ms  p99 {latency['p99']:.0f} ms"
+    return Group(table, Text(figures))
