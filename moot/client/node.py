@@ -127,6 +127,10 @@ class NodeClient(HttpClient):
         """The people's form of the chain's genesis."""
         return await self.get("/moot/genesis", dict[str, Any])
 
+    async def block_facts(self, block_id: str) -> dict[str, Any]:
+        """What a block's header and manifest say (GET /moot/block/:id)."""
+        return await self._document(f"/moot/block/{_part(block_id)}")
+
     async def block_proof(self, block_id: str) -> dict[str, Any]:
         """The document that shows a block to be final (format moot-block-proof)."""
         return await self._document(f"/moot/block/{_part(block_id)}/proof", "moot-block-proof")

@@ -12,7 +12,7 @@ from chain.genesis_file import genesis_to_json
 from chain.hashing import parse_id, show_id
 from chain.transaction import Transaction, parse_transaction
 from moot import __version__
-from moot.node.rest.context import Context, json_body
+from moot.node.rest.context import Context, identifier, json_body
 from moot.node.rest.routes import Problem, Table
 
 SUBMIT_MAX = 1_000
@@ -185,6 +185,65 @@ def _state(context: Context, text: str) -> TransactionState:
     if final and not receipt.ok:
         return TransactionState(text, "failed", located.height, receipt.code)
     return TransactionState(text, "final" if final else "committed", located.height, receipt.code)
+
+
+class BlockFacts(msgspec.Struct):
+    """Header and manifest. Amounts in base units; ``status``: final, confirmed, head or side."""
+
+    id: str
+    previous: str
+    height: int
+    time_ms: int
+    producer: str
+    state_root: str
+    next_validators: str
+    reward: int
+    claims: str
+    bits: int
+    nonce: int
+    version: int
+    transactions: int
+    size: int
+    status: str
+    has_proof: bool
+
+
+@table.add("GET", "/moot/block/{id}", BlockFacts)
+async def block(context: Context, request: web.Request) -> BlockFacts:
+    """What a block's header and manifest say."""
+    ledger = context.core.ledger
+    found = ledger.block(identifier(request.match_info["id"]))
+    if found is None:
+        raise Problem(404, "unknown-block", "this node has no such block")
+    manifest, header = found.manifest, found.header
+    return BlockFacts(
+        id=show_id(found.id),
+        previous=show_id(header.previous),
+        height=manifest.height,
+        time_ms=manifest.time_ms,
+        producer=context.show(manifest.producer),
+        state_root=manifest.state_root.hex(),
+        next_validators=manifest.next_validators.hex(),
+        reward=manifest.reward,
+        claims=manifest.claims.hex(),
+        bits=header.bits,
+        nonce=header.nonce,
+        version=header.version,
+        transactions=len(found.transactions),
+        size=len(found.raw),
+        status=block_status(context, found.id, found.height),
+        has_proof=ledger.proof(found.id) is not None,
+    )
+
+
+def block_status(context: Context, block_id: bytes, height: int) -> str:
+    """final (or confirmed), head (on the best chain, not yet final), or side."""
+    ledger = context.core.ledger
+    if not ledger.in_best_chain(block_id):
+        return "side"
+    if height > ledger.height(ledger.confirmed()):
+        return "head"
+    return "final" if context.core.rules.properties.finalizes else "confirmed"
 
 
 @table.add("GET", "/moot/genesis", str)
