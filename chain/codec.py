@@ -7,7 +7,7 @@ encoding, and one encoding is hashed, sent and stored. There are no floats and n
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 
@@ -56,7 +56,7 @@ def decode(data: bytes, kind: type[T], size_max: int | None = None) -> T:
     if size_max is not None and len(data) > size_max:
         raise InvalidEncoding("too-large", f"{len(data)} bytes where at most {size_max} may be")
     try:
-        value: T = _decoder(kind).decode(data)
+        value: T = _decoder(cast(Any, kind)).decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidEncoding("malformed", f"not an encoded {_name(kind)}: {error}") from None
     if _encoder.encode(value) != data:

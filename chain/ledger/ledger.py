@@ -382,7 +382,6 @@ class Ledger(Reading):
 
     def _doom(self, block: BlockId, height: int) -> None:
         self._doomed[block] = height
-        self._disk.forget(block)
 
     def _doomed_rows(self) -> Rows:
         rows: Rows = {}
@@ -455,6 +454,8 @@ class Ledger(Reading):
             rows.update(advance_rows(self._disk, entries))
             rows.update(self._doomed_rows())
             self._disk.write(rows, sync=True)
+            for block in self._doomed:
+                self._disk.forget(block)
             rows, self._doomed = {}, {}
             self._based_on(top, floor, tree.branch[count:])
 

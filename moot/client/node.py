@@ -129,7 +129,7 @@ class NodeClient(HttpClient):
 
     async def block_facts(self, block_id: str) -> dict[str, Any]:
         """What a block's header and manifest say (GET /moot/block/:id)."""
-        return await self._document(f"/moot/block/{_part(block_id)}")
+        return await self.get(f"/moot/block/{_part(block_id)}", dict[str, Any])
 
     async def block_proof(self, block_id: str) -> dict[str, Any]:
         """The document that shows a block to be final (format moot-block-proof)."""

@@ -1,0 +1,1 @@
+"""The laboratory: the production node over a simulated clock, network and disk."""
