@@ -188,7 +188,7 @@ def _check_directory(path: Path, create: bool) -> bool:
     except FileNotFoundError:
         names = []
     except NotADirectoryError:
-        raise ForeignStore(f"{path} is a file, not a database directory") from None
+        raise ForeignStore(f"{path} is, or lies below, a file: name a directory") from None
     except OSError as error:
         raise StoreFailure(f"cannot read the directory {path}: {error.strerror}") from error
     if "CURRENT" in names:
@@ -296,7 +296,7 @@ def _read_error(path: Path, error: Exception) -> DamagedStore | StoreFailure:
     text = _text(error)
     if isinstance(error, plyvel.CorruptionError) or _BROKEN_FILE.search(text):
         return DamagedStore(f"the database at {path} is damaged ({text}): {_REMEDY}")
-    return StoreFailure(f"the database at {path} cannot be read ({text})")
+    return StoreFailure(f"the disk refuses the database at {path} ({text})")
 
 
 def _locked(path: Path) -> StoreLocked:

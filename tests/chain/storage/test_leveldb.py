@@ -84,7 +84,7 @@ def test_none_there(tmp_path: Path) -> None:
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "db").write_text("notes")
     for create in (False, True):
-        with pytest.raises(ForeignStore, match="is a file"):
+        with pytest.raises(ForeignStore, match="lies below, a file"):
             open_leveldb(tmp_path / "db", create=create)
     assert (tmp_path / "db").read_text() == "notes"
 
@@ -96,10 +96,30 @@ def test_a_directory_of_something_else(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises((StoreFailure, ForeignStore), match="file"):
+def test_a_path_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("notes")
+    with pytest.raises(ForeignStore, match="lies below, a file"):
         open_leveldb(tmp_path / "file" / "db", create=True)
+    assert (tmp_path / "file").read_text() == "notes"
+
+
+def test_a_disk_that_refuses_is_not_called_damage(in_table: Path) -> None:
+    """Nothing is to be restored or deleted where a file cannot be opened for now."""
+    (in_table / "LOCK").unlink()
+    (in_table / "LOCK").mkdir()
+    with pytest.raises(StoreFailure, match=r"the disk refuses .*Is a directory"):
+        open_leveldb(in_table, create=False)
+    (in_table / "LOCK").rmdir()
+    assert whole_batches(in_table) == BATCHES
+
+
+def test_a_disk_too_full_to_begin(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [*WRITER, "none", str(tmp_path / "db")], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("unopened: the disk refuses the database at")
+    assert "restore" not in run.stdout
+    open_leveldb(tmp_path / "db", create=True).close()
 
 
 def test_another_programs_leveldb(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 Run: python -m tests.chain.storage.writer MODE PATH
 
 ``forever``: goes on until it is killed. ``full``: meets a limit on the size of files, which is then
-lifted. ``injected``: meets whatever an outer strace injects. It prints a line for each batch that
-was acknowledged, then what went wrong.
+lifted. ``none``: may not write a file at all. ``injected``: meets what an outer strace injects. It
+prints a line for each batch that was acknowledged, then what went wrong.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ def rows_of(batch: int) -> list[tuple[bytes, bytes | None]]:
     return [(b"k%04d-%02d" % (batch, part), fill) for part in range(BATCH)]
 
 
+def limit_file_size(size: int | None) -> None:
+    """From here on no file of this process may grow beyond ``size`` bytes; None: no limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
+
+
 def write_on(store: Store, batch: int, *, sync: bool = True) -> None:
     """Writes batches from ``batch`` on until one fails."""
     while True:
@@ -44,19 +50,24 @@ def say_failures(store: Store, batch: int) -> None:
             write_on(store, batch)
         except StoreFailure as error:
             print(word, error)
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        limit_file_size(None)
         batch = 9_000
     print("readable:", store.get(rows_of(0)[0][0]) == rows_of(0)[0][1])
 
 
 def main(mode: str, path: Path) -> None:
+    if mode == "none":
+        limit_file_size(4)
+        try:
+            open_leveldb(path, create=True)
+        except StoreFailure as error:
+            print("unopened:", error)
+        return
     store = open_leveldb(path, create=True)
     if mode == "forever":
         write_on(store, 0)
     elif mode == "full":
-        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE_MAX, hard))
+        limit_file_size(FILE_SIZE_MAX)
     say_failures(store, 0)
 
 
