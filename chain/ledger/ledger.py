@@ -166,9 +166,9 @@ class Ledger(Reading):
         if self.knows(block.id):
             return
         parent = self._tree.row(block.previous)
+        self._check_form(block, parent.head)
         if self.finalizes and block.height <= self.height(self.finalized()):
             raise InvalidBlock("conflicts-with-finalized", "a block beside a finalized one")
-        self._check_form(block, parent.head)
         if not replaying:
             self._check_signatures(block)
         executed = self._execute(block, changes)
