@@ -238,7 +238,10 @@ class BlockRejected(Event, frozen=True):
 
 
 class BlockBuilt(Event, frozen=True):
-    """Answers Build: executed, sealed, imported as own; None: nothing to include."""
+    """Answers Build: executed and sealed; None: nothing to include.
+
+    Imported as own already, unless its work is still to be found.
+    """
 
     request: RequestId
     block: Block | None

@@ -24,7 +24,7 @@ from chain.proof import Evidence, Proof
 from chain.signatures import Verifier
 from chain.transaction import Transaction
 from consensus import contract
-from consensus.contract import EngineConfig, EngineProtocol, Rules, Status
+from consensus.contract import EngineConfig, EngineProtocol, Rules, Status, WorkRules
 from consensus.registry import era_parameters
 from moot.node import feed
 from moot.node.builder import Builder
@@ -414,6 +414,10 @@ class NodeCore:
             self._do(self.sync.imported(block.id, now_ms))
 
     def _built(self, request: int, block: Block | None) -> None:
+        if block is not None and not isinstance(self.rules, WorkRules):
+            # Where work is needed the block is not one before that has been found.
+            result = self.importer.offer(Arrival(block, "own", None), self.shell.clock().wall_ms)
+            assert result.outcome in ("imported", "known"), result
         self.driver.post(contract.BlockBuilt(request, block))
 
     def _proof_received(self, block: BlockId, proof: Proof, peer: bytes) -> None:

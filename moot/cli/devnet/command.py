@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ class Devnet:
 
     def _introduce(self) -> None:
         """What a newcomer needs to see first."""
-        say, prefix = self._console.print, "rmoot"
+        say, prefix = partial(self._console.print, soft_wrap=True, highlight=False), "rmoot"
         url = self.plan.urls()[0]
         say(f"[bold]{len(self.plan.nodes)} {self.plan.engine} nodes[/bold] in {self.directory}")
         say(f"Explorer: [link={url}]{url}[/link]")
