@@ -156,7 +156,6 @@ class MiningTemplate(msgspec.Struct, frozen=True):
     target: str
     height: int
     expires_ms: int = 0
-    longpoll: str = ""
 
 
 class MiningResult(msgspec.Struct, frozen=True):

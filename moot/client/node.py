@@ -156,7 +156,7 @@ class NodeClient(HttpClient):
         return document
 
     async def mining_template(self, payout: str, longpoll: str | None = None) -> MiningTemplate:
-        """Work that pays ``payout``. With ``longpoll``: waits until it is another than that."""
+        """Work that pays ``payout``. With ``longpoll``: waits until it is another than that job."""
         parameters = {"payout": payout}
         if longpoll is not None:
             parameters["longpoll"] = longpoll
@@ -167,9 +167,9 @@ class NodeClient(HttpClient):
             timeout_s=None if longpoll is None else LONG_POLL_TIMEOUT_S,
         )
 
-    async def mining_submit(self, job: str, header: bytes) -> MiningResult:
-        """Hand in an 80-byte header found for a job."""
-        body = {"job": job, "header": header.hex()}
+    async def mining_submit(self, job: str, header: bytes | str) -> MiningResult:
+        """Hand in an 80-byte header (or its hex) found for a job."""
+        body = {"job": job, "header": header if isinstance(header, str) else header.hex()}
         return await self.post("/moot/mining/submit", body, MiningResult)
 
     # --- the feed ---------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ the search here within a round trip and a slice of hashing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,13 +31,14 @@ REPORT_S = 1.0
 
 
 class MiningClient(Protocol):
-    """The two calls of moot.client that a miner needs; both may raise the client's errors."""
+    """The two calls of moot.client that a miner needs; both may raise the client's errors.
 
-    async def mining_template(
-        self, payout: str, longpoll: str | None = None
-    ) -> Mapping[str, Any]: ...
+    The answers are structs or mappings with the fields of _Template and _Verdict.
+    """
 
-    async def mining_submit(self, job: str, header: str) -> Mapping[str, Any]: ...
+    async def mining_template(self, payout: str, longpoll: str | None = None) -> object: ...
+
+    async def mining_submit(self, job: str, header: str) -> object: ...
 
 
 class MiningGrinder(Protocol):
@@ -154,7 +155,7 @@ class StandaloneMiner:
             asked = loop.time()
             try:
                 answer = await self._client.mining_template(self._payout, known)
-                template = msgspec.convert(answer, _Template)
+                template = msgspec.convert(answer, _Template, from_attributes=True)
                 if template.job != known:
                     self._search(template)
             except self._failures as error:
@@ -187,7 +188,7 @@ class StandaloneMiner:
         for _ in range(SUBMIT_TRIES):
             try:
                 answer = await self._client.mining_submit(job, header.raw.hex())
-                verdict = msgspec.convert(answer, _Verdict)
+                verdict = msgspec.convert(answer, _Verdict, from_attributes=True)
             except self._failures as error:
                 self._say(f"found a block, but the node does not answer ({error})")
                 await asyncio.sleep(pause_s)
