@@ -45,7 +45,7 @@ WANTS_MAX: Final = 256
 WANT_DEPTH_MAX: Final = 32
 """Unknown ancestors fetched one by one, backwards; a longer gap is for headers-first."""
 WANT_TIMEOUT_MS: Final = 30_000
-"""An id that nobody could serve for this long is forgotten; it can be asked for again."""
+"""What nobody could serve for this long is forgotten; it can be asked for again."""
 STALL_MS: Final = 2_000
 """A peer that owes the window's next body and sends none for this long loses its requests..."""
 STALL_MS_MAX: Final = 16_000
@@ -61,6 +61,11 @@ class _Held(NamedTuple):
     block: Block
     proof: Proof | None
     peer: PeerKey
+
+
+class _Tip(NamedTuple):
+    head: BlockHead
+    since_ms: int
 
 
 class _Want(msgspec.Struct):
@@ -83,7 +88,7 @@ class Bodies:
         self._held: dict[BlockId, _Held] = {}
         self._held_bytes = 0
         self._delivered: dict[BlockId, tuple[PeerKey, int]] = {}
-        self._tips: dict[BlockId, BlockHead] = {}
+        self._tips: dict[BlockId, _Tip] = {}
         self._wants: dict[BlockId, _Want] = {}
         self._stall_ms = STALL_MS
         self._sourceless_ms: int | None = None
@@ -102,16 +107,16 @@ class Bodies:
     def tip_run(self, block: BlockId) -> list[BlockHead] | None:
         """Announced heads from a known parent up to ``block``; None where there is none."""
         run: list[BlockHead] = []
-        while (head := self._tips.get(block)) is not None:
-            run.append(head)
-            block = head.previous
+        while (tip := self._tips.get(block)) is not None:
+            run.append(tip.head)
+            block = tip.head.previous
         return run[::-1] if run and self._chain.knows(block) else None
 
-    def add_tip(self, head: BlockHead) -> None:
+    def add_tip(self, head: BlockHead, now_ms: int) -> None:
         """An announced, judged head whose parent is known or on its way."""
         while len(self._tips) >= TIPS_MAX:
             self._forget(next(iter(self._tips)))
-        self._tips[head.id] = head
+        self._tips[head.id] = _Tip(head, now_ms)
 
     def want(self, block: BlockId, hint: PeerKey | None, now_ms: int, depth: int = 0) -> None:
         """Fetch this block, and its ancestors as far as they are unknown."""
@@ -125,8 +130,8 @@ class Bodies:
         """What to ask for, most urgent first, with its height where that is known."""
         for block in self._wants:
             yield block, None
-        for block, head in self._tips.items():
-            yield block, head.height
+        for block, tip in self._tips.items():
+            yield block, tip.head.height
 
     # -------------------------------------------------------------------------------- asking
 
@@ -249,7 +254,8 @@ class Bodies:
             return []
         if block.id in self._held or block.id in self._delivered:
             return []
-        judged = self._path.head(block.id) or self._tips.get(block.id)
+        tip = self._tips.get(block.id)
+        judged = tip.head if tip is not None else self._path.head(block.id)
         want = self._wants.get(block.id)
         if judged is not None:
             if block.seal != judged.seal:  # outside the id: the judged one counts
@@ -342,7 +348,7 @@ class Bodies:
         while doomed:
             bad = doomed.pop()
             self._forget(bad)
-            doomed += [i for i, head in self._tips.items() if head.previous == bad]
+            doomed += [i for i, tip in self._tips.items() if tip.head.previous == bad]
             doomed += [i for i, held in self._held.items() if held.block.previous == bad]
         return deliverer[0] if deliverer is not None else None
 
@@ -411,8 +417,9 @@ class Bodies:
         for block, want in list(self._wants.items()):
             if now_ms - want.since_ms >= WANT_TIMEOUT_MS or self._chain.knows(block):
                 self._forget(block)
-        for block in [i for i in self._tips if self._chain.knows(i)]:
-            self._forget(block)
+        for block, tip in list(self._tips.items()):
+            if now_ms - tip.since_ms >= WANT_TIMEOUT_MS or self._chain.knows(block):
+                self._forget(block)
 
     def leads_nowhere(self, now_ms: int) -> bool:
         """Whether nobody has had the path's next body for NO_SOURCE_MS."""

@@ -142,13 +142,13 @@ class Sync:
             state.settle(self._chain)
         elif not self._bodies.pending(head.id) and state.usable(now_ms):
             try:
-                self._take_announced(state, head)
+                self._take_announced(state, head, now_ms)
             except InvalidBlock as error:
                 state.demote(now_ms)
                 return [Misbehaved(peer, error.code), *self._advance(now_ms)]
         return self._advance(now_ms)
 
-    def _take_announced(self, peer: SyncPeer, head: BlockHead) -> None:
+    def _take_announced(self, peer: SyncPeer, head: BlockHead, now_ms: int) -> None:
         """Raises InvalidBlock."""
         head.check_branch()
         path = self._headers.path
@@ -176,7 +176,7 @@ class Sync:
         if tip is not None and tip.id == head.previous:
             self._headers.append(head)
         else:
-            self._bodies.add_tip(head)
+            self._bodies.add_tip(head, now_ms)
 
     # ------------------------------------------------------------------------ heads and bodies
 
