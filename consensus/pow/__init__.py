@@ -29,9 +29,9 @@ class PowProtocol:
     devnet_parameters: ClassVar[Mapping[str, int | str]] = {
         "target_spacing_ms": 1_000,
         "half_life_ms": 60_000,
-        # Half a million hashes: a second for three miners that share one or two cores in Python.
-        "initial_bits": 0x1E20_0000,
-        # Eight times easier at most, so that a network that was stopped for a night catches up
+        # A million hashes: about a second for three miners in Python that share two cores.
+        "initial_bits": 0x1E10_0000,
+        # Sixteen times easier at most, so that a network that was stopped for a night catches up
         # with its schedule at a pace that a laptop bears.
         "pow_limit_bits": 0x1F01_0000,
         "maturity": 6,
