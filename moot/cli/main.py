@@ -15,6 +15,7 @@ from moot.cli.devnet import devnet
 from moot.cli.engines import engines
 from moot.cli.genesis import genesis
 from moot.cli.node import node
+from moot.cli.verify import verify
 from moot.node.config import ConfigError
 
 EXPECTED = (
@@ -72,3 +73,4 @@ main.add_command(devnet)
 main.add_command(engines)
 main.add_command(genesis)
 main.add_command(node)
+main.add_command(verify)

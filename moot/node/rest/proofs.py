@@ -1,0 +1,98 @@
+"""Proof documents: a block's, a transaction's, an account's; for ``moot verify``."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from chain import codec
+from chain.genesis_file import genesis_to_json
+from chain.hashing import BlockId, show_id
+from chain.merkle import merkle_branch
+from chain.state.accounts import account_key
+from moot.node.documents import CONFIRMATIONS_MAX, AccountProof, BlockProof, TransactionProof
+from moot.node.rest.context import Context, identifier
+from moot.node.rest.routes import Problem, Table
+
+table = Table()
+
+
+@table.add("GET", "/moot/block/{id}/proof", BlockProof)
+async def block(context: Context, request: web.Request) -> BlockProof:
+    """What shows a block final, from JSON alone."""
+    return block_proof(context, identifier(request.match_info["id"]))
+
+
+def block_proof(context: Context, block_id: BlockId) -> BlockProof:
+    """The document of a final (or confirmed) block. Raises Problem 404 or 409."""
+    core, ledger = context.core, context.core.ledger
+    if not ledger.knows(block_id) or not ledger.in_best_chain(block_id):
+        raise Problem(404, "unknown-block", "no such block is on this node's best chain")
+    head = ledger.header(block_id)
+    proof = ledger.proof(block_id)
+    finalizes = core.rules.properties.finalizes
+    if head.height > ledger.height(ledger.confirmed()):
+        raise Problem(409, "not-final", "this block is not final yet; ask again later")
+    if finalizes and proof is None and head.height > 0:
+        raise Problem(404, "no-proof", "this node holds no proof of its own for this block")
+    above: list[str] = []
+    if not finalizes:
+        top = min(ledger.height(ledger.head()), head.height + CONFIRMATIONS_MAX)
+        above = [_head_hex(context, height) for height in range(head.height + 1, top + 1)]
+    validators = ledger.validators(head.previous if head.height else block_id)
+    return BlockProof(
+        engine=core.protocol.name,
+        chain_id=show_id(ledger.chain_id),
+        genesis=msgspec.json.decode(genesis_to_json(ledger.genesis)),
+        head=codec.encode(head).hex(),
+        proof=None if proof is None else codec.encode(proof).hex(),
+        validators=codec.encode(validators).hex(),
+        confirmations=above,
+    )
+
+
+def _head_hex(context: Context, height: int) -> str:
+    block_id = context.core.ledger.id_at(height)
+    assert block_id is not None
+    return codec.encode(context.core.ledger.header(block_id)).hex()
+
+
+@table.add("GET", "/moot/tx/{id}/proof", TransactionProof)
+async def transaction(context: Context, request: web.Request) -> TransactionProof:
+    """What shows a transaction to be in a final block, from JSON alone."""
+    ledger = context.core.ledger
+    located = ledger.transaction(identifier(request.match_info["id"]))
+    if located is None or located.transaction is None:
+        raise Problem(404, "unknown-transaction", "this transaction is in no block of this node")
+    found = ledger.block(located.block_id)
+    if found is None:
+        raise Problem(404, "pruned", "this node no longer holds the block's body")
+    position = located.position + 1
+    return TransactionProof(
+        transaction=located.transaction.raw.hex(),
+        position=position,
+        branch=[sibling.hex() for sibling in merkle_branch(found.leaves, position)],
+        block=block_proof(context, located.block_id),
+    )
+
+
+@table.add("GET", "/moot/account/{address}/proof", AccountProof, query={"block": "a block id"})
+async def account(context: Context, request: web.Request) -> AccountProof:
+    """What shows an account's balance after a final block (the newest, unless one is named)."""
+    ledger = context.core.ledger
+    address = context.address(request.match_info["address"])
+    text = request.query.get("block")
+    block_id = ledger.confirmed() if text is None else identifier(text)
+    document = block_proof(context, block_id)
+    try:
+        tree = ledger.state(block_id)
+    except KeyError:
+        raise Problem(404, "old-state", "this node holds the state of newer blocks only") from None
+    found = ledger.account(address, block_id)
+    exists = tree.get(account_key(address)) is not None
+    return AccountProof(
+        address=context.show(address),
+        account={"nonce": found.nonce, "balance": found.balance} if exists else None,
+        state_proof=codec.encode(tree.prove(account_key(address))).hex(),
+        block=document,
+    )
