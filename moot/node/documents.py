@@ -1,8 +1,8 @@
 """Proofs as JSON documents, made by a node and checked by anyone, offline (``moot verify``).
 
 A document holds all that is needed: the genesis from which the chain's id follows, the block's
-head, and what shows it final. What cannot be seen offline is said: which chain is the right one (compare
-the chain id), and under proof of work whether a heavier branch exists.
+head, and what shows it final. What cannot be seen offline is said: which chain is the right one
+(compare the chain id), and under proof of work whether a heavier branch exists.
 """
 
 from __future__ import annotations

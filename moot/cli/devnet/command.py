@@ -245,9 +245,10 @@ class Devnet:
 
     def _report(self, verdict: Agreement | None) -> dict[str, Any]:
         load = None if self.load is None else self.load.report()
-        if load is not None and load["pending"]:
+        interrupted = self._stop.is_set()
+        if load is not None and load["pending"] and not interrupted:
             self._fail(f"{load['pending']} transactions are still open")
-        if verdict is None or not verdict.agreement:
+        if (verdict is None or not verdict.agreement) and not interrupted:
             self._fail("the nodes were not found in agreement" + self._why(verdict))
         counts = ("submitted", "committed", "finalized", "failed", "pending")
         return {
