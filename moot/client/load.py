@@ -37,7 +37,11 @@ REQUEST_TIMEOUT_S: Final = 3.0
 DOWN_S: Final = (0.5, 8.0)
 """Shortest and longest time for which a node that did not answer is left alone."""
 POLL_S: Final = (0.02, 0.5)
-"""Shortest and longest time between two looks at what became of the transactions."""
+"""Shortest and longest time between two looks at the head, where the feed tells when it moves."""
+POLL_BLIND_S: Final = 0.05
+"""Seconds between two looks where no feed tells: the error of latencies measured that way."""
+ASK_AGAIN_S: Final = 1.0
+"""Seconds after which all are asked for although the head stands still: one may be lost."""
 LOST_AFTER_S: Final = 3.0
 """Seconds after which a transaction that a node took, and nobody knows, is handed in again."""
 
@@ -50,6 +54,8 @@ class _Node:
     def __init__(self, url: str) -> None:
         self.client = NodeClient(url, timeout_s=REQUEST_TIMEOUT_S)
         self.down_until_s = 0.0
+        self.listening = False
+        """Its feed is open and tells when its head moves."""
         self._down_for_s = DOWN_S[0]
 
     def failed(self, now_s: float) -> None:
@@ -59,6 +65,15 @@ class _Node:
     def answered(self) -> None:
         self.down_until_s = 0.0
         self._down_for_s = DOWN_S[0]
+
+
+class _Look(NamedTuple):
+    """The head and the final block last seen, and when all and the newest were asked for."""
+
+    head: str
+    final: str
+    all_s: float
+    some_s: float
 
 
 class Latency(NamedTuple):
@@ -113,6 +128,7 @@ class LoadGenerator:
         self._started_s = 0.0
         self._scheduled = self._signed = 0
         self._observer = 0
+        self._looked = _Look("", "", 0.0, 0.0)
         # What the report needs, kept as it happens so that a live table costs nothing.
         self._due_end_s = 0.0
         self._done: list[LoadTransaction] = []
@@ -367,36 +383,48 @@ class LoadGenerator:
     async def _listen(self, node: _Node) -> None:
         """Wake the watcher when a node's head or finality moves."""
         while True:
-            try:
-                async for frame in node.client.feed():
-                    if frame.kind in ("head", "final", "gap"):
+            with suppress(ClientError):
+                async for frame in node.client.feed(reconnect=False):
+                    node.listening = True
+                    if frame.kind in ("hello", "head", "final"):
                         self._news.set()
-            except ClientError:
-                await asyncio.sleep(POLL_S[1])
+            node.listening = False
+            await asyncio.sleep(POLL_S[1])
 
     async def _watch(self) -> None:
         while True:
+            listening = self._nodes[self._observer].listening
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S[1]):
+                async with asyncio.timeout(POLL_S[1] if listening else POLL_BLIND_S):
                     await self._news.wait()
             self._news.clear()
             if self._open:
                 try:
                     await self._look()
                 except ClientError:
-                    self._observer = (self._observer + 1) % len(self._nodes)
+                    self._observe_next()
             await asyncio.sleep(POLL_S[0])
+
+    def _observe_next(self) -> None:
+        self._observer = (self._observer + 1) % len(self._nodes)
+        self._looked = _Look("", "", 0.0, 0.0)
 
     async def _look(self) -> None:
         client = self._nodes[self._observer].client
         status = await client.status()
-        # What stands above the final block is looked at again when finality reaches it.
-        items = [
-            item
-            for item in self._open.values()
-            if item.committed_height is None or item.committed_height <= status.finalized.height
-        ]
         loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        last = self._looked
+        same = (last.head, last.final) == (status.head.id, status.finalized.id)
+        if same and began_s - last.all_s < ASK_AGAIN_S:
+            # Only those that a node took since may have been missed when this head was new.
+            items = [i for i in self._open.values() if (i.taken_s or 0.0) >= last.some_s]
+            self._looked = last._replace(some_s=began_s)
+        else:
+            # What stands above the final block is looked at again when finality reaches it.
+            height = status.finalized.height
+            items = [i for i in self._open.values() if (i.committed_height or 0) <= height]
+            self._looked = _Look(status.head.id, status.finalized.id, began_s, began_s)
         lost: list[LoadTransaction] = []
         for start in range(0, len(items), BATCH_MAX):
             part = items[start : start + BATCH_MAX]
@@ -410,7 +438,7 @@ class LoadGenerator:
                 del self._open[item.txid]
             sender.send_again(group)
         if status.syncing:
-            self._observer = (self._observer + 1) % len(self._nodes)
+            self._observe_next()
         self._check_ended()
 
     def _apply(self, item: LoadTransaction, found: TransactionStatus, now_s: float) -> bool:
@@ -461,7 +489,7 @@ class LoadGenerator:
         try:
             found = await client.transaction_statuses([item.txid for item in self._done])
         except ClientError:
-            self._observer = (self._observer + 1) % len(self._nodes)
+            self._observe_next()
             await asyncio.sleep(POLL_S[1])
             return True
         left = [
