@@ -406,6 +406,7 @@ class Transport:
         if (old := self._links.get(hello.key)) is not None:
             self._close(old, handshake.DUPLICATE, "a newer link between us stays")
         settings, now_ms = self._settings, _steady_ms()
+        rates = (settings.message_rates, settings.lane_bytes)
         link = Link(
             socket=socket_,
             transport=transport,
@@ -416,12 +417,12 @@ class Transport:
             hello=hello,
             connected_ms=_wall_ms(),
             session=Session(
-                MessageLimits(now_ms, settings.message_rates, settings.lane_bytes),
+                MessageLimits(now_ms, *rates),
                 now_ms,
                 settings.ping_interval_ms,
                 settings.idle_timeout_ms,
             ),
-            outbox=Outbox(MessageLimits(now_ms, sender=True), settings.queue_bytes_max),
+            outbox=Outbox(MessageLimits(now_ms, *rates, sender=True), settings.queue_bytes_max),
             done=self._loop.create_future(),
         )
         self._links[hello.key] = link
