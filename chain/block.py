@@ -13,7 +13,7 @@ from chain.errors import InvalidBlock
 from chain.hashing import BlockId
 from chain.header import Header
 from chain.manifest import Manifest
-from chain.merkle import BRANCH_LENGTH_MAX, merkle_branch, merkle_root, root_from_branch
+from chain.merkle import BRANCH_LENGTH_MAX, root_and_branch, root_from_branch
 from chain.transaction import Transaction
 
 SEAL_SIZE_MAX = 4 * 1024
@@ -90,9 +90,13 @@ class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         return (self.manifest.leaf, *(transaction.id for transaction in self.transactions))
 
     @cached_property
+    def _root_and_branch(self) -> tuple[bytes, tuple[bytes, ...]]:
+        return root_and_branch(self.leaves)  # 1,000 hashes for 1,000 transactions: once is enough
+
+    @cached_property
     def head(self) -> BlockHead:
         """The block without its transactions."""
-        return BlockHead(self.header, self.manifest, merkle_branch(self.leaves, 0), self.seal)
+        return BlockHead(self.header, self.manifest, self._root_and_branch[1], self.seal)
 
     def check_body(self) -> None:
         """Raises InvalidBlock unless manifest and transactions are what the header commits to.
@@ -100,7 +104,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         A duplicated leaf raises "mutated-merkle-tree": such a body must not mark the *id* as bad,
         since an honest block with the same id may exist (CVE-2012-2459).
         """
-        if merkle_root(self.leaves) != self.header.merkle_root:
+        if self._root_and_branch[0] != self.header.merkle_root:
             raise InvalidBlock("bad-merkle-root", "the body is not what the header commits to")
 
 

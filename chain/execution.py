@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 from chain import codec
 from chain.address import KEY, POLICY, Address
 from chain.changes import StateChange
@@ -25,7 +27,6 @@ from chain.state.accounts import (
     encode_account,
     encode_maturing,
     encode_supply,
-    get_account,
     get_maturing,
     get_supply,
     maturing_key,
@@ -82,6 +83,10 @@ class Executed(NamedTuple):
     credits: tuple[Credit, ...]
 
 
+_KINDS: Final = (KEY, POLICY)
+# Without the check for canonical form: the state's values are our own, under its root hash.
+_decode_account: Final = msgspec.msgpack.Decoder(Account).decode
+
 DONE: Final = ActionResult(True)
 _UNDONE: Final = ActionResult(False, "undone")
 _NOT_TRIED: Final = ActionResult(False, "not-tried")
@@ -108,10 +113,11 @@ def check_transaction(transaction: Transaction, limits: Limits, height: int) -> 
         raise InvalidTransaction(
             "expired", f"it expired after height {transaction.expiry}; this block is {height}"
         )
-    if transaction.fee < fee_min(size, limits):
+    least = fee_min(size, limits)
+    if transaction.fee < least:
         raise InvalidTransaction(
             "fee-below-minimum",
-            f"{size} bytes cost at least {fee_min(size, limits)} base units, not {transaction.fee}",
+            f"{size} bytes cost at least {least} base units, not {transaction.fee}",
         )
 
 
@@ -140,6 +146,7 @@ class BlockExecution:
         self._before: dict[Address, tuple[int, int]] = {}
         self._accounts: dict[Address, tuple[int, int]] = {}
         self._receipts: list[Receipt] = []
+        self._done: dict[int, Receipt] = {}  # by fee: most transactions share theirs
         self._finished = False
         for matured in get_maturing(parent, height):
             self._pay(matured.recipient, matured.amount)
@@ -167,15 +174,11 @@ class BlockExecution:
             raise InvalidTransaction(
                 "insufficient-balance", f"a balance of {balance} cannot pay the fee of {fee}"
             )
-        balances = {sender: balance - fee}
-        code, results = self._perform(transaction, balances)
-        if code and transaction.mode == ATOMIC:
-            balances = {sender: balance - fee}
-        for address, amount in balances.items():
-            self._accounts[address] = (self._read(address)[0], amount)
-        self._accounts[sender] = (nonce + 1, balances[sender])
+        if len(transaction.actions) == 1:
+            receipt = self._apply_one(transaction, nonce, balance - fee)
+        else:
+            receipt = self._apply_many(transaction, nonce, balance - fee)
         self.fees += fee
-        receipt = Receipt(not code, code, results, fee)
         self._receipts.append(receipt)
         return receipt
 
@@ -212,6 +215,35 @@ class BlockExecution:
         receipts = tuple(self._receipts)
         return Executed(state, receipts, writes, undo, self.fees, reward, credits)
 
+    def _apply_one(self, transaction: Transaction, nonce: int, balance: int) -> Receipt:
+        """The common case, a single transfer, without the book-keeping of several."""
+        action, sender, fee = transaction.actions[0], transaction.sender, transaction.fee
+        code = _refusal(action, balance)
+        if code:
+            self._accounts[sender] = (nonce + 1, balance)
+            return Receipt(False, code, (ActionResult(False, code),), fee)
+        recipient = action.recipient
+        if recipient != sender:
+            balance -= action.amount
+            nonce_there, received = self._read(recipient)
+            self._accounts[recipient] = (nonce_there, received + action.amount)
+        self._accounts[sender] = (nonce + 1, balance)
+        receipt = self._done.get(fee)
+        if receipt is None:
+            receipt = self._done[fee] = Receipt(True, "", (DONE,), fee)
+        return receipt
+
+    def _apply_many(self, transaction: Transaction, nonce: int, balance: int) -> Receipt:
+        sender = transaction.sender
+        balances = {sender: balance}
+        code, results = self._perform(transaction, balances)
+        if code and transaction.mode == ATOMIC:
+            balances = {sender: balance}
+        for address, amount in balances.items():
+            self._accounts[address] = (self._read(address)[0], amount)
+        self._accounts[sender] = (nonce + 1, balances[sender])
+        return Receipt(not code, code, results, transaction.fee)
+
     def _perform(
         self, transaction: Transaction, balances: dict[Address, int]
     ) -> tuple[str, tuple[ActionResult, ...]]:
@@ -231,12 +263,9 @@ class BlockExecution:
     def _transfer(self, sender: Address, action: Transfer, balances: dict[Address, int]) -> str:
         """Moves the amount inside ``balances``; the code of what forbids it, or empty."""
         recipient, amount = action.recipient, action.amount
-        if amount == 0:
-            return "zero-amount"
-        if recipient[0] not in (KEY, POLICY):
-            return "unknown-recipient-kind"
-        if balances[sender] < amount:
-            return "insufficient-funds"
+        code = _refusal(action, balances[sender])
+        if code:
+            return code
         balances[sender] -= amount
         received = balances.get(recipient)
         if received is None:  # not the sender itself, and not a recipient before
@@ -282,8 +311,12 @@ class BlockExecution:
     def _read(self, address: Address) -> tuple[int, int]:
         found = self._accounts.get(address)
         if found is None:
-            account = get_account(self._parent, address)
-            found = (account.nonce, account.balance)
+            raw = self._parent.get(account_key(address))
+            if raw is None:
+                found = (0, 0)
+            else:
+                account = _decode_account(raw)
+                found = (account.nonce, account.balance)
             self._before[address] = self._accounts[address] = found
         return found
 
@@ -297,6 +330,15 @@ def total_supply(state: StateTree) -> int:
         elif key.startswith(MATURING_PREFIX):
             total += sum(credit.amount for credit in codec.decode(value, tuple[Maturing, ...]))
     return total
+
+
+def _refusal(action: Transfer, balance: int) -> str:
+    """The code of what forbids a transfer out of ``balance``, or empty."""
+    if action.amount == 0:
+        return "zero-amount"
+    if action.recipient[0] not in _KINDS:
+        return "unknown-recipient-kind"
+    return "insufficient-funds" if balance < action.amount else ""
 
 
 def _wrong_nonce(given: int, expected: int) -> InvalidTransaction:

@@ -42,6 +42,16 @@ def merkle_branch(leaves: Sequence[bytes], position: int) -> tuple[bytes, ...]:
     return tuple(branch)
 
 
+def root_and_branch(leaves: Sequence[bytes]) -> tuple[bytes, tuple[bytes, ...]]:
+    """``merkle_root`` and the ``merkle_branch`` of leaf 0, in one pass."""
+    assert leaves, "a block has its manifest as first leaf"
+    level, branch = list(leaves), []
+    while len(level) > 1:
+        branch.append(level[1])
+        level = _next_level(level)
+    return level[0], tuple(branch)
+
+
 def root_from_branch(leaf: bytes, branch: Sequence[bytes], position: int) -> bytes:
     """The root that a leaf at ``position`` and its siblings lead to."""
     node = leaf

@@ -30,14 +30,16 @@ needs; the rest (bodies, proofs, hints) is checked for gaps when it is read agai
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Final, Generic, TypeVar
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar, cast
 
-from chain import codec
+import msgspec
+
 from chain.address import Address
 from chain.block import Block, BlockHead
 from chain.codec import Hash, Record, Uint
-from chain.errors import DamagedStore, InvalidEncoding
+from chain.errors import DamagedStore
 from chain.execution import Credit, Receipt
 from chain.hashing import BlockId, TxId
 from chain.proof import Proof
@@ -58,6 +60,8 @@ HISTORY: Final = b"A"
 
 INDEX_CACHE: Final = 8_192
 """Index rows kept decoded: a head weighs about 1 kB, so 8 MB."""
+STATS_CACHE: Final = 65_536
+"""Statistics of busy addresses kept decoded: some 15 MB."""
 BODY_CACHE: Final = 32
 """Bodies kept decoded; at most 8 MiB each, and far less as a rule."""
 
@@ -119,16 +123,6 @@ class AddressStats(Record, frozen=True):
     spent_count: int = 0
     spent_sum: int = 0
 
-    def plus(self, other: AddressStats, sign: int = 1) -> AddressStats:
-        """The sum; with ``sign`` -1 the difference."""
-        return AddressStats(
-            self.tx_count + sign * other.tx_count,
-            self.funded_count + sign * other.funded_count,
-            self.funded_sum + sign * other.funded_sum,
-            self.spent_count + sign * other.spent_count,
-            self.spent_sum + sign * other.spent_sum,
-        )
-
 
 NO_STATS: Final = AddressStats()
 
@@ -171,11 +165,11 @@ def stats_key(address: Address) -> bytes:
 
 def history_key(address: Address, height: int, position: int) -> bytes:
     """``position`` -1 is the block's reward; it stands before the transactions."""
-    return HISTORY + address + history_rest(height, position)
+    return b"A%b%b" % (address, history_rest(height, position))
 
 
 def history_rest(height: int, position: int) -> bytes:
-    return height.to_bytes(8, "big") + (position + 1).to_bytes(4, "big")
+    return (height << 32 | position + 1).to_bytes(12, "big")
 
 
 class Cache(Generic[K, V]):
@@ -211,6 +205,7 @@ class Disk:
         self.store = store
         self._index: Cache[BlockId, IndexRow] = Cache(INDEX_CACHE)
         self._bodies: Cache[BlockId, Block] = Cache(BODY_CACHE)
+        self._stats: Cache[Address, AddressStats] = Cache(STATS_CACHE)
         self._sets: dict[bytes, ValidatorSet] = {}
 
     def write(self, rows: Rows, *, sync: bool) -> None:
@@ -269,7 +264,12 @@ class Disk:
         return self._read(place_key(txid), PlaceRow)
 
     def stats(self, address: Address) -> AddressStats:
-        return self._read(stats_key(address), AddressStats) or NO_STATS
+        return self._stats.get(address) or self._read(stats_key(address), AddressStats) or NO_STATS
+
+    def stats_written(self, totals: Mapping[Address, AddressStats]) -> None:
+        """What was just written under ``stats_key``."""
+        for address, stats in totals.items():
+            self._stats.put(address, stats)
 
     def validators(self, hash_: bytes) -> ValidatorSet | None:
         found = self._sets.get(hash_)
@@ -307,11 +307,18 @@ class Disk:
         return None if raw is None else _decoded(key, raw, kind)
 
 
+@lru_cache(maxsize=32)
+def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
+
+
 def _decoded(key: bytes, raw: bytes, kind: type[V]) -> V:
+    # What lies here was canonical when it was written, and the store has checksums.
     try:
-        return codec.decode(raw, kind)
-    except InvalidEncoding as error:
+        value: V = _decoder(cast(Any, kind)).decode(raw)
+        return value
+    except msgspec.DecodeError as error:
         raise DamagedStore(
             f"the database row {key[:1].decode('ascii', 'replace')}/{key[1:].hex()} cannot be "
-            f"read ({error.sentence}); delete the database and let the node sync again"
+            f"read ({error}); delete the database and let the node sync again"
         ) from error

@@ -24,7 +24,7 @@ from chain.ledger.disk import (
     result_key,
     stats_key,
 )
-from chain.ledger.touches import add_stats
+from chain.ledger.touches import Totals, add_stats
 from chain.ledger.tree import Entry
 
 
@@ -41,54 +41,52 @@ def block_rows(entry: Entry, *, with_delta: bool) -> Rows:
     return rows
 
 
-def advance_rows(disk: Disk, entries: Sequence[Entry]) -> Rows:
+Stats = dict[Address, AddressStats]
+"""Statistics of the addresses that a move of the base touches, as they are after it."""
+
+
+def advance_rows(disk: Disk, entries: Sequence[Entry]) -> tuple[Rows, Stats]:
     """What moves the base from the parent of the first entry to the last, bodies apart."""
     rows: Rows = {}
-    totals: dict[Address, AddressStats] = {}
+    totals: Totals = {}
     for entry in entries:
         height = entry.height
         rows[height_key(height)] = entry.id
-        for key, _, after in entry.changes:
-            rows[STATE + key] = after
+        for key, _, value in entry.changes:
+            rows[STATE + key] = value
         for position, transaction in enumerate(entry.block.transactions):
             rows[place_key(transaction.id)] = codec.encode(PlaceRow(height, position))
         for touch in entry.touches:
-            rows[history_key(touch.address, height, touch.position)] = b""
-        _load(disk, totals, entry)
-        add_stats(totals, entry.touches)
-    for address, stats in totals.items():
+            rows[history_key(touch[0], height, touch[1])] = b""
+        add_stats(totals, entry.touches, disk.stats)
+    after = {address: AddressStats(*five) for address, five in totals.items()}
+    for address, stats in after.items():
         rows[stats_key(address)] = codec.encode(stats)
     last = entries[-1]
     rows[BASE_KEY] = codec.encode(BaseRow(last.id, last.height))
-    return rows
+    return rows, after
 
 
-def retreat_rows(disk: Disk, entries: Sequence[Entry]) -> Rows:
+def retreat_rows(disk: Disk, entries: Sequence[Entry]) -> tuple[Rows, Stats]:
     """Everything that moves the base from the first entry to the parent of the last one.
 
     ``entries``: highest first. Bodies, index and deltas stay: the branch may win again.
     """
     rows: Rows = {}
-    totals: dict[Address, AddressStats] = {}
+    totals: Totals = {}
     for entry in entries:
         height = entry.height
         rows[height_key(height)] = None
-        for key, before, _ in entry.changes:
-            rows[STATE + key] = before
+        for key, value, _ in entry.changes:
+            rows[STATE + key] = value
         for transaction in entry.block.transactions:
             rows[place_key(transaction.id)] = None
         for touch in entry.touches:
             rows[history_key(touch.address, height, touch.position)] = None
-        _load(disk, totals, entry)
-        add_stats(totals, entry.touches, -1)
-    for address, stats in totals.items():
+        add_stats(totals, entry.touches, disk.stats, -1)
+    after = {address: AddressStats(*five) for address, five in totals.items()}
+    for address, stats in after.items():
         rows[stats_key(address)] = codec.encode(stats) if stats.tx_count else None
     last = entries[-1]
     rows[BASE_KEY] = codec.encode(BaseRow(last.block.previous, last.height - 1))
-    return rows
-
-
-def _load(disk: Disk, totals: dict[Address, AddressStats], entry: Entry) -> None:
-    for touch in entry.touches:
-        if touch.address not in totals:
-            totals[touch.address] = disk.stats(touch.address)
+    return rows, after

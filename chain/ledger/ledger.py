@@ -451,9 +451,11 @@ class Ledger(Reading):
             for entry in entries:
                 if not entry.synced:
                     rows.update(self._block_rows(entry))
-            rows.update(advance_rows(self._disk, entries))
+            moving, totals = advance_rows(self._disk, entries)
+            rows.update(moving)
             rows.update(self._doomed_rows())
             self._disk.write(rows, sync=True)
+            self._disk.stats_written(totals)
             for block in self._doomed:
                 self._disk.forget(block)
             rows, self._doomed = {}, {}
@@ -484,7 +486,9 @@ class Ledger(Reading):
                 entries.append(entry)
                 state = state.update({key: before for key, before, _ in entry.changes})
                 entry = self._from_disk(entry.block.previous, state)
-            self._disk.write(retreat_rows(self._disk, entries), sync=True)
+            rows, totals = retreat_rows(self._disk, entries)
+            self._disk.write(rows, sync=True)
+            self._disk.stats_written(totals)
             if tree.base.id in tree.entries:
                 tree.drop(tree.base.id)
             self._states.put(tree.base.id, tree.base.state)

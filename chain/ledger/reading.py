@@ -15,7 +15,7 @@ from chain.execution import Credit, Receipt
 from chain.genesis import Genesis, era_at
 from chain.hashing import BlockId, TxId
 from chain.ledger.disk import AddressStats, Disk, ResultRow
-from chain.ledger.touches import REWARD_POSITION, Touch, add_stats
+from chain.ledger.touches import REWARD_POSITION, Totals, Touch, add_stats
 from chain.ledger.tree import BlockTree
 from chain.proof import Proof
 from chain.state.accounts import Account, get_account
@@ -165,10 +165,10 @@ class Reading:
 
     def address_stats(self, address: Address) -> AddressStats:
         """Counts and sums over the whole best chain."""
-        totals = {address: self._disk.stats(address)}
+        totals: Totals = {}
         for block in self._tree.branch:
-            add_stats(totals, self._touches_of(block, address))
-        return totals[address]
+            add_stats(totals, self._touches_of(block, address), self._disk.stats)
+        return AddressStats(*totals[address]) if totals else self._disk.stats(address)
 
     # --------------------------------------------------------------------------------- helpers
 
