@@ -48,7 +48,9 @@ _LEVELDB_FILE = re.compile(
 )
 _UNBORN_FILE = re.compile(r"LOCK|LOG|LOG\.old|MANIFEST-000001|000001\.dbtmp", re.ASCII)
 """What a crash in LevelDB's very first moments leaves: nothing in it can be anybody's data."""
-_BROKEN_FILE = re.compile(r"^IO error: .*(Invalid argument|No such file or directory)$", re.S)
+_BROKEN_FILE = re.compile(
+    r"^(IO error: .*Invalid argument|NotFound: .*No such file or directory)$", re.S
+)
 """A table too short for its index, or gone: to LevelDB both are errors of the disk."""
 _REMEDY = "restore a backup, or delete the directory and let the node fetch the chain again"
 

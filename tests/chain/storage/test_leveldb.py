@@ -151,10 +151,7 @@ def test_another_mark(in_log: Path, mark: bytes, sentence: str) -> None:
             open_leveldb(in_log, create=create)
 
 
-def test_open_in_this_process_and_in_another(in_log: Path) -> None:
-    store = open_leveldb(in_log, create=False)
-    with pytest.raises(StoreLocked, match="open already"):
-        open_leveldb(in_log, create=True)
+def open_in_another_process(path: Path) -> str:
     script = (
         "import sys; from pathlib import Path; from chain.errors import StoreLocked\n"
         "from chain.storage.leveldb import open_leveldb\n"
@@ -162,11 +159,23 @@ def test_open_in_this_process_and_in_another(in_log: Path) -> None:
         "except StoreLocked as error: print('locked:', error)\n"
     )
     other = subprocess.run(
-        [sys.executable, "-c", script, str(in_log)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
-    assert other.stdout.startswith("locked: the database at")
+    return other.stdout
+
+
+def test_open_in_this_process_and_in_another(in_log: Path) -> None:
+    """Refusing the second opening must not give up the lock of the first (POSIX fcntl)."""
+    store = open_leveldb(in_log, create=False)
+    with pytest.raises(StoreLocked, match="open already"):
+        open_leveldb(in_log, create=True)
+    (in_log.parent / "link").symlink_to(in_log)
+    with pytest.raises(StoreLocked, match="open already"):
+        open_leveldb(in_log.parent / "link", create=True)
+    assert open_in_another_process(in_log).startswith("locked: the database at")
     store.write([(b"still", b"ours")], sync=True)
     store.close()
+    assert open_in_another_process(in_log) == ""
     open_leveldb(in_log, create=False).close()
 
 
@@ -174,8 +183,7 @@ def test_a_live_database_whose_files_move_is_locked_not_damaged(in_log: Path) ->
     store = open_leveldb(in_log, create=False)
     for log in in_log.glob("*.log"):
         log.rename(log.with_suffix(".away"))
-    with pytest.raises(StoreLocked):
-        open_leveldb(in_log, create=False)
+    assert open_in_another_process(in_log).startswith("locked: the database at")
     store.close()
 
 
@@ -360,6 +368,28 @@ def test_damage_found_while_reading_is_told(in_table: Path) -> None:
     with pytest.raises(DamagedStore, match="checksum"):
         list(store.scan(b"k", reverse=True))
     store.close()
+
+
+def test_a_table_cut_short_while_the_database_is_open(in_table: Path) -> None:
+    store = open_leveldb(in_table, create=False)
+    empty_table(in_table)
+    with pytest.raises(DamagedStore, match="restore a backup"):
+        store.get(rows_of(0)[0][0])
+    with pytest.raises(DamagedStore, match="restore a backup"):
+        list(store.scan(b""))
+    store.close()
+
+
+def test_a_table_deleted_while_the_database_is_open(in_table: Path) -> None:
+    """LevelDB's get() cannot tell a table that is not found from a key that is not: a scan can,
+    and so can the next opening."""
+    store = open_leveldb(in_table, create=False)
+    lose_table(in_table)
+    with pytest.raises(DamagedStore, match="restore a backup"):
+        list(store.scan(b""))
+    store.close()
+    with pytest.raises(DamagedStore, match="is gone"):
+        open_leveldb(in_table, create=False)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
