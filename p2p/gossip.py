@@ -39,13 +39,17 @@ KNOWN_MAX: Final = 20_000
 OFFERS_MAX: Final = 5_000
 """Announced ids that one peer may have open with us: a flood is cut off here, alone."""
 WANTED_MAX: Final = 20_000
-"""Open announced ids in all."""
+"""Open announced ids in all, beyond each peer's guaranteed ones."""
+OFFERS_GUARANTEED: Final = 200
+"""Announced ids that a peer may have open however many others have: a flood starves nobody."""
 ANNOUNCERS_MAX: Final = 8
 """Announcers remembered for each id: enough that one of them is honest."""
 IN_FLIGHT_PER_PEER_MAX: Final = 500
 """Bodies asked of one peer at a time: about 150 kB of ordinary transactions."""
 IN_FLIGHT_MAX: Final = 2_000
-"""Bodies asked for in all at a time."""
+"""Bodies asked for in all at a time, beyond each peer's guaranteed ones."""
+IN_FLIGHT_GUARANTEED: Final = 50
+"""Bodies that may be asked of a peer however many others owe theirs."""
 REQUEST_TIMEOUT_MS: Final = 2_000
 """A peer that sent nothing for this long while it owed bodies loses its requests."""
 TIMEOUTS_MAX: Final = 3
@@ -196,7 +200,7 @@ class TransactionGossip:
                 continue
             want = self._wanted.get(identifier)
             if want is None:
-                if len(self._wanted) >= WANTED_MAX:
+                if len(self._wanted) >= WANTED_MAX and len(state.offers) >= OFFERS_GUARANTEED:
                     continue
                 want = self._wanted[identifier] = _Want()
             if len(want.announcers) < ANNOUNCERS_MAX:
@@ -211,11 +215,9 @@ class TransactionGossip:
         if now_ms < peer.paused_until_ms:
             return []
         ids: list[TxId] = []
-        while (
-            peer.queue
-            and len(peer.asked) < IN_FLIGHT_PER_PEER_MAX
-            and self._in_flight < IN_FLIGHT_MAX
-        ):
+        while peer.queue and len(peer.asked) < IN_FLIGHT_PER_PEER_MAX:
+            if self._in_flight >= IN_FLIGHT_MAX and len(peer.asked) >= IN_FLIGHT_GUARANTEED:
+                break
             identifier = next(iter(peer.queue))
             del peer.queue[identifier]
             want = self._wanted.get(identifier)

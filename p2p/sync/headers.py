@@ -61,11 +61,15 @@ class Headers:
         return (peer.weight or 0, peer.height)
 
     def better_than_ours(self, peer: SyncPeer) -> bool:
-        """Whether it claims more than our head."""
+        """Whether its claim is worth a look: better than our head, or another one as good.
+
+        Equals matter: after a partition two heads of one weight must meet for the tie to be broken.
+        """
         head = self._chain.head()
+        even = 0 if peer.head is None or peer.head == head else 1
         if not self._chain.finalizes and peer.weight is not None:
-            return peer.weight > self._chain.weight(head)
-        if peer.height > self._chain.height(head):
+            return peer.weight + even > self._chain.weight(head)
+        if peer.height + even > self._chain.height(head):
             return True
         ours = self._chain.height(self._chain.finalized())
         return self._chain.finalizes and peer.finalized_height > ours

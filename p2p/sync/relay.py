@@ -32,6 +32,7 @@ class Relay:
     def __init__(self, chain: SyncChain, peers: dict[bytes, SyncPeer]) -> None:
         self._chain = chain
         self._peers = peers
+        self._told: tuple[BlockId, BlockId, Status, bytes] | None = None  # status and its frame
 
     def announce_head(self) -> list[Action]:
         """Our head, to every peer that is not known to have it."""
@@ -44,23 +45,25 @@ class Relay:
             SendTo(peer.key, message) for peer in self._peers.values() if peer.known.add(block_id)
         ]
 
-    def status(self) -> Status:
-        """Our head and finality now."""
-        head = self._chain.head()
-        return Status(
-            head=head,
-            height=self._chain.height(head),
-            finalized_height=self._chain.height(self._chain.finalized()),
-            weight=weight_bytes(self._chain.weight(head)),
-        )
+    def _status(self) -> tuple[Status, bytes]:
+        """Our head and finality now, and the frame that says so; made once for each change."""
+        head, final = self._chain.head(), self._chain.finalized()
+        if self._told is None or self._told[:2] != (head, final):
+            status = Status(
+                head=head,
+                height=self._chain.height(head),
+                finalized_height=self._chain.height(final),
+                weight=weight_bytes(self._chain.weight(head)),
+            )
+            self._told = (head, final, status, encode_frame(status))
+        return self._told[2:]
 
     def tell_status(self, peer: SyncPeer, now_ms: int) -> list[Action]:
         """At once to a new peer; later when it changed, or after a long while."""
         waited_ms = None if peer.status_ms is None else now_ms - peer.status_ms
         if waited_ms is not None and waited_ms < STATUS_INTERVAL_MS:
             return []
-        status = self.status()
-        frame = encode_frame(status)
+        status, frame = self._status()
         if frame == peer.status_sent and waited_ms is not None and waited_ms < STATUS_REPEAT_MS:
             return []
         peer.status_ms = now_ms
