@@ -45,6 +45,10 @@ class MiningDesk:
         """Jobs on an older head are stale from now on."""
         self._jobs.clear()
 
+    def is_current(self, job_name: str) -> bool:
+        """Whether the job still builds on the head."""
+        return job_name in self._jobs
+
     def template(self, payout: Address, wall_ms: int) -> Job:
         """A block on the head that pays ``payout``. Raises NoWork."""
         head = self._ledger.head()

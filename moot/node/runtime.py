@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
@@ -20,8 +19,8 @@ from chain.mempool import MempoolLimits
 from chain.storage.leveldb import open_leveldb
 from chain.verifiers import default_verifier
 from consensus import registry
-from consensus.contract import Now
 from moot import __version__
+from moot.node.clock import system_clock
 from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
 from moot.node.ports import Grinder, Level, Shell
@@ -36,11 +35,6 @@ logger = logging.getLogger("moot.node")
 STOP_GRACE_MS = 3_000
 """How long an engine may take to hand over before a stop goes ahead anyway."""
 PEERS_SAVED_EVERY_S = 60
-
-
-def system_clock() -> Now:
-    """The wall clock and the monotonic clock, in milliseconds."""
-    return Now(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)
 
 
 class LoopTimers:

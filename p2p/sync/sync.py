@@ -84,6 +84,10 @@ class Sync:
             peers=len(self._peers),
         )
 
+    def claims(self) -> dict[bytes, tuple[int, int]]:
+        """Height and finalized height that each peer told last, believed or not."""
+        return {key: (peer.height, peer.finalized_height) for key, peer in self._peers.items()}
+
     def counts(self) -> dict[str, int]:
         """Sizes of what is held, for metrics and tests."""
         return {"path": len(self._headers.path), **self._bodies.counts()}

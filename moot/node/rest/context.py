@@ -12,6 +12,7 @@ from chain.bech32m import parse_address, show_address
 from chain.errors import Invalid
 from chain.hashing import parse_id
 from moot.node.rest.routes import Problem
+from p2p.limits import TokenBucket
 
 if TYPE_CHECKING:
     from moot.node.core import NodeCore
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FAUCET_BURST = 60
+"""Gifts at once, one more each second: a class of students, not a flood."""
+
 
 class Context:
     """One node's API state."""
 
     def __init__(self, runtime: NodeRuntime) -> None:
         self.runtime = runtime
+        self.faucet_budget = TokenBucket(1, FAUCET_BURST, runtime.uptime_ms())
 
     @property
     def core(self) -> NodeCore:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from moot.node.rest import basics, esplora, proofs
+from moot.node.rest import basics, esplora, faucet, mining, network, proofs
 from moot.node.rest.context import Context
 from moot.node.rest.routes import Problem, Route
 
@@ -21,7 +21,7 @@ BODY_SIZE_MAX = 4 * 1024 * 1024
 """Bytes of a request body: a thousand transactions in hex."""
 STOP_TIMEOUT_S = 2.0
 
-TABLES = (basics.table, proofs.table, esplora.table)
+TABLES = (basics.table, network.table, faucet.table, mining.table, proofs.table, esplora.table)
 
 
 class RestServer:

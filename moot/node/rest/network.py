@@ -1,0 +1,152 @@
+"""``/moot/peers``, ``/moot/consensus``, ``/moot/why``, ``/readyz``: the node among others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from aiohttp import web
+
+from consensus.contract import Status
+from moot.node.rest.context import Context
+from moot.node.rest.routes import Table
+from moot.node.why import explain, unready
+
+table = Table()
+
+
+class PeerFacts(msgspec.Struct):
+    node: str
+    host: str
+    port: int
+    outbound: bool
+    agent: str
+    height: int
+    finalized_height: int
+    latency_ms: int | None
+    score: int
+    connected_ms: int
+    bytes_in: int
+    bytes_out: int
+
+
+class PeersAnswer(msgspec.Struct):
+    peers: list[PeerFacts]
+
+
+@table.add("GET", "/moot/peers", PeersAnswer)
+async def peers(context: Context, request: web.Request) -> PeersAnswer:
+    """The linked peers. Heights are those that the peer told last."""
+    claims = context.core.sync.claims()
+    facts = []
+    for peer in context.runtime.transport.peers():
+        height, finalized = claims.get(peer.key, (peer.hello.height, peer.hello.finalized_height))
+        facts.append(
+            PeerFacts(
+                node=context.show(b"\x00" + peer.key),
+                host=peer.host,
+                port=peer.port,
+                outbound=peer.outbound,
+                agent=peer.hello.agent,
+                height=height,
+                finalized_height=finalized,
+                latency_ms=peer.latency_ms,
+                score=peer.score,
+                connected_ms=peer.connected_ms,
+                bytes_in=peer.bytes_in,
+                bytes_out=peer.bytes_out,
+            )
+        )
+    return PeersAnswer(facts)
+
+
+class ValidatorFacts(msgspec.Struct):
+    address: str
+    name: str
+    weight: int
+    missing: bool
+
+
+class PropertiesFacts(msgspec.Struct):
+    fault_model: str
+    synchrony: str
+    finality: str
+    finalizes: bool
+    permissioned: bool
+    needs: str
+
+
+class ConsensusAnswer(msgspec.Struct):
+    engine: str
+    round: int
+    leader: str | None
+    validators: list[ValidatorFacts]
+    quorum: int
+    faults: int
+    facts: Mapping[str, int | str]
+    tables: Mapping[str, Sequence[Mapping[str, int | str]]]
+    why: list[str]
+    evidence: int
+    properties: PropertiesFacts
+
+
+@table.add("GET", "/moot/consensus", ConsensusAnswer)
+async def consensus(context: Context, request: web.Request) -> ConsensusAnswer:
+    """What the engine is doing: its own words, votes, who leads, who is missing."""
+    core = context.core
+    status: Status = core.engine_status()
+    members = core.ledger.validators(core.ledger.head()).members
+    properties = core.rules.properties
+    return ConsensusAnswer(
+        engine=core.protocol.name,
+        round=status.round,
+        leader=None if status.leader is None else context.show(status.leader),
+        validators=[
+            ValidatorFacts(
+                context.show(member.address),
+                member.name,
+                member.weight,
+                member.address in status.missing,
+            )
+            for member in members
+        ],
+        quorum=properties.quorum(len(members)),
+        faults=properties.faults(len(members)),
+        facts=status.facts,
+        tables=status.tables,
+        why=list(status.why),
+        evidence=len(core.evidence),
+        properties=PropertiesFacts(
+            fault_model=properties.fault_model,
+            synchrony=properties.synchrony,
+            finality=properties.finality,
+            finalizes=properties.finalizes,
+            permissioned=properties.permissioned,
+            needs=properties.needs,
+        ),
+    )
+
+
+class WhyAnswer(msgspec.Struct):
+    healthy: bool
+    sentences: list[str]
+
+
+@table.add("GET", "/moot/why", WhyAnswer)
+async def why(context: Context, request: web.Request) -> WhyAnswer:
+    """Why this node makes no progress, in plain sentences: who is missing, what to do."""
+    healthy, sentences = explain(context.core)
+    return WhyAnswer(healthy, sentences)
+
+
+class ReadyAnswer(msgspec.Struct):
+    ready: bool
+    reasons: list[str]
+
+
+@table.add("GET", "/readyz", ReadyAnswer)
+async def readyz(context: Context, request: web.Request) -> web.Response:
+    """200 when this node is abreast of its network, else 503 with reasons."""
+    reasons = unready(context.core)
+    body = msgspec.json.encode(ReadyAnswer(not reasons, reasons))
+    return web.Response(status=503 if reasons else 200, body=body, content_type="application/json")

@@ -1,0 +1,61 @@
+"""Why a node makes no progress, in plain sentences: the first says what, the others what to do."""
+
+from __future__ import annotations
+
+from chain.address import key_address
+from chain.bech32m import show_address
+from moot.node.core import NodeCore
+
+
+def unready(core: NodeCore) -> list[str]:
+    """Reasons why this node should not be asked yet; empty when it may."""
+    reasons = []
+    if core.sync.syncing:
+        reasons.append(_syncing(core))
+    lonely = _lonely(core)
+    if lonely:
+        reasons.append(lonely)
+    return reasons
+
+
+def explain(core: NodeCore) -> tuple[bool, list[str]]:
+    """Whether all is well, and what there is to say."""
+    sentences = unready(core)
+    sentences += core.engine_status().why
+    missing = _missing_members(core)
+    if missing:
+        sentences.append(
+            f"Not linked to {len(missing)} of the validators: {', '.join(missing)}. "
+            "Check that they run and that their addresses stand under p2p.peers."
+        )
+    if sentences:
+        return False, sentences
+    ledger = core.ledger
+    height = ledger.height(ledger.head())
+    if core.mempool.waiting() or core.rules.properties.mints_when_idle:
+        return True, [f"All is well: the head is at height {height} and moves on."]
+    return True, [f"All is well: no transaction waits, so height {height} stays as it is."]
+
+
+def _syncing(core: NodeCore) -> str:
+    best = max((height for height, _ in core.sync.claims().values()), default=0)
+    own = core.ledger.height(core.ledger.head())
+    return f"Catching up: this node is at height {own}, its peers are at {best}. Wait."
+
+
+def _lonely(core: NodeCore) -> str:
+    members = core.ledger.validators(core.ledger.head())
+    alone = len(members) == 1 and core.me in members
+    if core.peers or alone or (not members and core.settings.mining):
+        return ""
+    return "No peer is linked. Check p2p.peers, and that the others run and are reachable."
+
+
+def _missing_members(core: NodeCore) -> list[str]:
+    members = core.ledger.validators(core.ledger.head()).members
+    linked = {key_address(key) for key in core.peers} | {core.me}
+    return [
+        member.name or show_address(member.address, core.ledger.genesis.prefix)
+        for member in members
+        if member.address not in linked
+    ]
