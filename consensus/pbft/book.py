@@ -101,11 +101,13 @@ class Book:
 
         A certificate of an older view proves finality as well as one of ours.
         """
-        places = self._heights.get(height, {})
+        places, quorum = self._heights.get(height, {}), quorum_byzantine(len(members))
         for view in sorted(view for kind, view in places if kind == COMMIT):
             for block in sorted({vote.block_id for vote in places[COMMIT, view].values()}):
+                if len(self.voters(height, COMMIT, view, block)) < quorum:
+                    continue
                 commits = self._signatures(COMMIT, height, view, block, members)
-                if len(commits) >= quorum_byzantine(len(members)):
+                if len(commits) >= quorum:
                     return CommitCertificate(view, height, block, commits)
         return None
 

@@ -33,14 +33,14 @@ class Inbox(Replica):
         try:
             match message:
                 case PrePrepare() | Prepare() | Commit():
-                    self._check_member(message.sender)
-                    self._on_vote(peer, message)
+                    if self._is_member(message):
+                        self._on_vote(peer, message)
                 case ViewChange():
-                    self._check_member(message.sender)
-                    self._on_view_change(message)
+                    if self._is_member(message):
+                        self._on_view_change(message)
                 case NewView():
-                    self._check_member(message.sender)
-                    self._on_new_view(peer, message)
+                    if self._is_member(message):
+                        self._on_new_view(peer, message)
                 case Decided():
                     self._on_decided(peer, message.certificate)
                 case _:
@@ -48,21 +48,29 @@ class Inbox(Replica):
         except InvalidMessage as fault:
             self._emit(Report(peer=peer, reason=fault.code))
 
-    def _check_member(self, sender: NodeId) -> None:
-        if sender not in self._members:
+    def _is_member(self, message: Vote | ViewChange | NewView) -> bool:
+        """Whether its sender is a validator of the open height.
+
+        Raises InvalidMessage for a stranger that speaks of this very height. At another height
+        another set may be entitled: such a message is passed over, and sync will tell.
+        """
+        if message.sender in self._members:
+            return True
+        if message.height == self._record.height:
             raise InvalidMessage("not-a-member", "the sender is no validator")
+        return False
 
     def _on_vote(self, peer: NodeId, vote: Vote) -> None:
-        is_primary = vote.sender == primary_of(self._members, vote.view)
-        if isinstance(vote, PrePrepare):
-            if not is_primary:
-                raise InvalidMessage("not-the-primary", "a proposal is the primary's to make")
-            vote = self._check_body(peer, vote)
-        elif isinstance(vote, Prepare) and is_primary:
-            # Section 4.2: prepares are the backups'.
-            raise InvalidMessage("primary-prepared", "the primary's prepare is its pre-prepare")
-        self._heard_ms[vote.sender] = self._now.steady_ms
         height, view = self._round
+        is_primary = vote.sender == primary_of(self._members, vote.view)
+        if is_primary != isinstance(vote, PrePrepare) and not isinstance(vote, Commit):
+            # Section 4.2: the primary proposes, the backups prepare; all commit.
+            if vote.height == height:
+                raise InvalidMessage("wrong-role", "the primary proposes, and backups prepare")
+            return
+        if isinstance(vote, PrePrepare):
+            vote = self._check_body(peer, vote)
+        self._heard_ms[vote.sender] = self._now.steady_ms
         if vote.height < height or (vote.height == height and vote.view < view):
             self._help(vote.sender, vote.height, vote.view)
         if vote.height > height + HEIGHTS_AHEAD and isinstance(vote, Commit):
@@ -105,9 +113,13 @@ class Inbox(Replica):
         if message.height <= record.height:
             self._enter(message)
             return
-        # It is ahead: its parent must become final here first.
-        if message.sender != primary_of(self._members, message.view):
-            raise InvalidMessage("not-the-primary", "a new view is its primary's to open")
+        # It is ahead: its parent must become final here first. It is judged then; until then one
+        # is kept, if it could be right by the present set and its height can come soon.
+        plausible = message.sender == primary_of(self._members, message.view)
+        if not plausible or message.height > record.height + HEIGHTS_AHEAD:
+            if message.decided is not None:
+                self._on_decided(peer, message.decided)
+            return
         early = self._early_new_view
         if early is None or (early.view, early.height) < (message.view, message.height):
             self._early_new_view = message
