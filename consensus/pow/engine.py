@@ -173,11 +173,12 @@ class PowEngine:
         return [Trace("reorganisation", {"depth": depth, "to": show_id(block.id)})]
 
     def _on_built(self, request: RequestId, block: Block | None) -> list[Effect]:
-        if request != self._building:
+        if request != self._building:  # an answer for an older head, or for an older template
             return []
         self._building = None
-        if block is None or block.previous != self._best:
+        if block is None:
             return []
+        assert block.previous == self._best, "each move of the head asks anew"
         cancel = self._cancel_grind()
         self._template, self._grinding = block, request
         return [*cancel, Grind(request, block, self._rules.target(block.header.bits))]

@@ -96,7 +96,7 @@ class WorkerPool:
         self._search: tuple[Header, int, Callable[[Header], None]] | None = None
         self._frame = JOB.pack(0, bytes(80), bytes(32))
         self._counts: deque[tuple[float, int]] = deque()
-        self._since = 0.0
+        self._since = self._rested = 0.0
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -111,9 +111,10 @@ class WorkerPool:
         """
         self._start()
         assert self._loop is not None
-        if self._search is None:
-            self._counts.clear()
-            self._since = self._loop.time()
+        now = self._loop.time()
+        if self._search is None and (not self._counts or now - self._rested > RATE_WINDOW_S):
+            self._counts.clear()  # after a long rest; the short one between two blocks counts
+            self._since = now
         self._generation += 1
         self._search = (header, target, found)
         self._tell(JOB.pack(self._generation, header.raw, target.to_bytes(32, "big")))
@@ -121,7 +122,8 @@ class WorkerPool:
     def rest(self) -> None:
         """Ends the search; nothing found before or after is reported any more."""
         if self._search is not None:
-            self._search = None
+            assert self._loop is not None
+            self._search, self._rested = None, self._loop.time()
             self._tell(JOB.pack(0, bytes(80), bytes(32)))
 
     def hash_rate(self) -> float:
@@ -136,6 +138,7 @@ class WorkerPool:
     def close(self) -> None:
         """Ends the search and all processes; returns when they are gone."""
         self._search = None
+        self._counts.clear()
         for place in sorted(self._restarts):
             self._restarts.pop(place).cancel()
         for place in sorted(self._workers):

@@ -166,6 +166,16 @@ def test_a_late_template_is_not_searched() -> None:
     assert bench.tell(BlockBuilt(old.request, template)) == []
 
 
+def test_an_older_template_of_the_same_head_gives_way_to_the_one_asked_for_since() -> None:
+    bench = Bench()
+    (old,) = the(Build, bench.started)
+    (timer,) = the(SetTimer, bench.started)
+    (new,) = the(Build, bench.tell(TimerFired(timer.key)))
+    assert bench.tell(BlockBuilt(old.request, bench.tree.child(bench.tree.genesis))) == []
+    fresh = bench.tree.child(bench.tree.genesis, extra=1)
+    assert the(Grind, bench.tell(BlockBuilt(new.request, fresh)))[0].block == fresh
+
+
 def test_a_template_that_could_not_be_built_waits_for_the_timer() -> None:
     bench = Bench()
     (build,) = the(Build, bench.started)
