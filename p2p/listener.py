@@ -2,7 +2,7 @@
 
 Each accepted connection takes a slot until it has become a link or is gone. Slots are few, in all
 and for each address, and a connection that has not finished TLS, HTTP and hello within one deadline
-is cut, however busily it sends.
+is cut, however busily it sends; nor may it send more than a handshake needs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ ACCEPT_RETRY_S: Final = 1.0
 """Pause after the system refused to accept (out of file descriptors)."""
 BACKLOG: Final = 128
 """Connections that the kernel completes before we accept them."""
+HANDSHAKE_BYTES_MAX: Final = 32 * 1024
+"""What a stranger may send before it is a peer: an HTTP upgrade and a hello, several times over.
+aiohttp by itself would gather a whole frame of the largest size for anyone."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -32,6 +35,7 @@ class _Slot(NamedTuple):
 
     host: str
     timer: asyncio.TimerHandle
+    gate: _Gate
 
 
 class Listener:
@@ -78,6 +82,7 @@ class Listener:
         slot = self._slots.pop(protocol, None)
         if slot is not None:
             slot.timer.cancel()
+            slot.gate.open()
             self._release(slot.host)
 
     def _release(self, host: str) -> None:
@@ -109,8 +114,11 @@ class Listener:
         deadline = self._loop.time() + timeout_s
         try:
             tune(connection)
-            transport, protocol = await self._loop.connect_accepted_socket(
-                self._server, connection, ssl=self._context, ssl_handshake_timeout=timeout_s
+            transport, gate = await self._loop.connect_accepted_socket(
+                lambda: _Gate(self._server()),
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=timeout_s,
             )
         except OSError:
             self._release(host)
@@ -123,7 +131,45 @@ class Listener:
             self._release(host)
             return
         timer = self._loop.call_at(deadline, transport.abort)
-        self._slots[protocol] = _Slot(host, timer)
+        self._slots[gate.handler] = _Slot(host, timer, gate)
+
+
+class _Gate(asyncio.Protocol):
+    """Stands before aiohttp's protocol and counts, until it is told to step aside."""
+
+    def __init__(self, handler: web.RequestHandler) -> None:
+        self.handler = handler
+        self._transport: asyncio.Transport | None = None
+        self._bytes_left = HANDSHAKE_BYTES_MAX
+
+    def open(self) -> None:
+        """From now on the data go straight to aiohttp."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.set_protocol(self.handler)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0 and self._transport is not None:
+            self._transport.abort()
+            return
+        self.handler.data_received(data)
+
+    def eof_received(self) -> None:
+        self.handler.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.handler.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.handler.resume_writing()
 
 
 class _Server(web.Server):

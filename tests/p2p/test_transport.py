@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -376,6 +378,64 @@ async def test_a_request_that_trickles_is_cut_all_the_same(start):
                 continue
     assert 5 < sent < 1_000
     writer.transport.abort()
+    await listener.until(lambda: listener.transport._listener.in_flight == 0)
+
+
+async def test_a_stranger_may_not_send_more_than_a_handshake(start):
+    listener = await start(1)
+    async with Stranger(2, listener) as stranger:
+        await stranger.hear()
+        # A frame announced as large, of which all but the end is sent: nobody gathers it.
+        with pytest.raises(OSError):
+            while True:
+                await stranger.socket.send_bytes(bytes(100_000))
+                await asyncio.sleep(0)
+    await listener.until(lambda: listener.transport._listener.in_flight == 0)
+    async with Stranger(2, listener) as stranger:
+        await stranger.enter()
+        await stranger.say(ConsensusFrame("pbft", 1, bytes(1_000_000)))
+        await listener.until(lambda: len(listener.messages) == 1)
+
+
+async def test_a_node_may_dial_without_listening(start):
+    listener = await start(1)
+    dialer = await start(2, static=[listener.address], settings=TransportSettings(listen=False))
+    await listener.until(lambda: listener.linked() == {dialer.key})
+    assert [peer.port for peer in listener.transport.peers()] == [0]
+    assert listener.book.entries() == []
+
+
+async def test_a_node_may_advertise_another_port_than_it_binds(start):
+    listener = await start(1)
+    settings = TransportSettings(advertise_port=7777)
+    dialer = await start(2, static=[listener.address], settings=settings)
+    await listener.until(lambda: listener.linked() == {dialer.key})
+    assert [peer.port for peer in listener.transport.peers()] == [7777]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+async def test_links_work_over_ipv6(start):
+    try:
+        listener = await start(1, settings=TransportSettings(host="::1"))
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    there = StaticPeer("::1", listener.transport.port, listener.key)
+    dialer = await start(2, static=[there], settings=TransportSettings(listen=False))
+    await dialer.until(lambda: dialer.linked() == {listener.key})
+    assert [peer.host for peer in dialer.transport.peers()] == ["::1"]
+
+
+async def test_other_paths_are_answered_with_a_404_and_hung_up_on(start):
+    from p2p import tls
+
+    listener = await start(1)
+    connector = aiohttp.TCPConnector(ssl=tls.client_context())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        url = f"https://127.0.0.1:{listener.transport.port}/"
+        async with session.get(url) as response:
+            assert response.status == 404
+        async with session.get(url + "p2p") as response:
+            assert response.status == 400
     await listener.until(lambda: listener.transport._listener.in_flight == 0)
 
 
