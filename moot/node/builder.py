@@ -59,7 +59,7 @@ class Builder:
     def build(self, effect: Build, producer: Address, now: Now) -> None:
         """Answers at once if it can, else keeps the request open."""
         self._open.pop(effect.request, None)
-        if not self._ledger.knows(effect.parent):
+        if not self._alive(effect.parent):
             return
         due_ms = None if effect.deadline_ms is None else now.steady_ms + effect.deadline_ms
         self._open[effect.request] = Open(effect, due_ms)
@@ -80,7 +80,7 @@ class Builder:
     def _try(self, request: RequestId, producer: Address, now: Now) -> None:
         waiting = self._open[request]
         effect = waiting.effect
-        if not self._ledger.knows(effect.parent):
+        if not self._alive(effect.parent):
             del self._open[request]
             return
         due = waiting.due_ms is not None and waiting.due_ms <= now.steady_ms
@@ -100,6 +100,11 @@ class Builder:
         elif due:
             del self._open[request]
             self._built(request, None)
+
+    def _alive(self, parent: BlockId) -> bool:
+        """Whether a child of ``parent`` could still become part of the chain."""
+        ledger = self._ledger
+        return ledger.knows(parent) and ledger.descends(parent, ledger.finalized())
 
     def make(
         self,
