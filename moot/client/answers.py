@@ -127,17 +127,22 @@ class ValidatorAnswer(msgspec.Struct, frozen=True):
 
 
 class ConsensusAnswer(msgspec.Struct, frozen=True):
-    """GET /moot/consensus: an engine's status, for people."""
+    """GET /moot/consensus: an engine's status, for people.
+
+    ``facts`` and ``tables`` (rows by table) are the engine's own; ``evidence`` counts what it holds
+    against others; ``properties`` are its claims (fault model, synchrony, finality).
+    """
 
     engine: str
-    round: int | str | None = None
+    round: int = 0
     leader: str | None = None
     validators: list[ValidatorAnswer] = []
-    quorum: int | None = None
-    faults: int | None = None
-    facts: dict[str, Any] = {}
-    tables: dict[str, Any] = {}
+    quorum: int = 0
+    faults: int = 0
+    facts: dict[str, int | str] = {}
+    tables: dict[str, list[dict[str, int | str]]] = {}
     why: list[str] = []
+    evidence: int = 0
     properties: dict[str, Any] = {}
 
 
