@@ -52,7 +52,10 @@ _BROKEN_FILE = re.compile(
     r"^(IO error: .*Invalid argument|NotFound: .*No such file or directory)$", re.S
 )
 """A table too short for its index, or gone: to LevelDB both are errors of the disk."""
-_REMEDY = "restore a backup, or delete the directory and let the node fetch the chain again"
+_REMEDY = (
+    "initialise the node again with its key and --record-lost, and it fetches the chain from its"
+    " peers; an older copy of the database would not know what the node has voted since"
+)
 
 
 _open_here: set[Path] = set()

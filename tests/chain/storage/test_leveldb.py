@@ -118,7 +118,7 @@ def test_a_disk_too_full_to_begin(tmp_path: Path) -> None:
         [*WRITER, "none", str(tmp_path / "db")], capture_output=True, text=True, check=True
     )
     assert run.stdout.startswith("unopened: the disk refuses the database at")
-    assert "restore" not in run.stdout
+    assert "--record-lost" not in run.stdout
     open_leveldb(tmp_path / "db", create=True).close()
 
 
@@ -284,7 +284,7 @@ def test_damage_is_told_at_once_and_every_time(
     damage(in_table)
     before = {file.name for file in in_table.iterdir()} - {"LOG", "LOG.old"}
     for create in (False, True, False):
-        with pytest.raises(DamagedStore, match="restore a backup") as caught:
+        with pytest.raises(DamagedStore, match="--record-lost") as caught:
             open_leveldb(in_table, create=create)
         assert "b'" not in str(caught.value)
     after = {file.name for file in in_table.iterdir()} - {"LOG", "LOG.old"}
@@ -314,7 +314,7 @@ def test_a_torn_log_leaves_the_first_batches_whole(in_log: Path, tmp_path: Path,
             counts.add(whole_batches(copy))
         except DamagedStore as error:
             # Half a record, then zeros, or a fragment whose record goes on in a block that is gone.
-            assert "restore a backup" in str(error)
+            assert "--record-lost" in str(error)
         shutil.rmtree(copy)
     assert 0 in counts
     assert max(counts) == BATCHES - 1 or tail == "zeros"
@@ -373,9 +373,9 @@ def test_damage_found_while_reading_is_told(in_table: Path) -> None:
 def test_a_table_cut_short_while_the_database_is_open(in_table: Path) -> None:
     store = open_leveldb(in_table, create=False)
     empty_table(in_table)
-    with pytest.raises(DamagedStore, match="restore a backup"):
+    with pytest.raises(DamagedStore, match="--record-lost"):
         store.get(rows_of(0)[0][0])
-    with pytest.raises(DamagedStore, match="restore a backup"):
+    with pytest.raises(DamagedStore, match="--record-lost"):
         list(store.scan(b""))
     store.close()
 
@@ -385,7 +385,7 @@ def test_a_table_deleted_while_the_database_is_open(in_table: Path) -> None:
     and so can the next opening."""
     store = open_leveldb(in_table, create=False)
     lose_table(in_table)
-    with pytest.raises(DamagedStore, match="restore a backup"):
+    with pytest.raises(DamagedStore, match="--record-lost"):
         list(store.scan(b""))
     store.close()
     with pytest.raises(DamagedStore, match="is gone"):
