@@ -137,9 +137,6 @@ async def test_wallet_to_block_and_load(url: str) -> None:
         assert proof["engine"] == "pbft"
         assert (await node.transaction_proof(taken.txid))["transaction"] == payment.raw.hex()
         assert (await node.account_proof(alice))["address"] == alice
-        with pytest.raises(NodeRefused) as old:
-            await node.account_proof(alice, status.head.id)
-        assert old.value.status == 404
 
 
 async def test_what_a_node_says_of_itself(url: str) -> None:
