@@ -8,7 +8,7 @@ a peer that reports a height and then a lower one, and so keeps others syncing f
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -46,6 +46,8 @@ class Headers:
         self._peers = peers
         self._rng = rng
         self.path = Path()
+        self.pending: Callable[[BlockId], bool] = self.path.__contains__
+        """Whether a body is on its way in already; the wider answer of whoever fetches bodies."""
         self.lead: PeerKey | None = None  # whose chain the path is
         self._asked: tuple[PeerKey, int] | None = None
         self._postponed: tuple[BlockHead, ...] = ()
@@ -75,8 +77,8 @@ class Headers:
         return self._chain.finalizes and peer.finalized_height > ours
 
     def resolved(self, peer: SyncPeer) -> bool:
-        """Whether its head is known here, or on the path."""
-        return peer.head is not None and (self._chain.knows(peer.head) or peer.head in self.path)
+        """Whether its head is known here, or on its way in."""
+        return peer.head is not None and (self._chain.knows(peer.head) or self.pending(peer.head))
 
     def _candidates(self, now_ms: int) -> list[SyncPeer]:
         return [

@@ -16,6 +16,9 @@ STATUS_REPEAT_MS: Final = 10_000
 """An unchanged one too, so that a claim that was forgotten is heard again."""
 PROOF_GRACE_MS: Final = 300
 """Wait this long before a finality proof is pushed: most peers find their own meanwhile."""
+PROOF_GRACE_AT_ONCE_MS: Final = STATUS_INTERVAL_MS + 500
+"""Where each head is final at once, bodies bring their proofs along, and a peer's next status shows
+that it needs none."""
 WEIGHT_BYTES_MAX: Final = 32
 """Bytes of a weight on the wire; a greater one shows as the greatest."""
 
@@ -32,10 +35,26 @@ class Relay:
     def __init__(self, chain: SyncChain, peers: dict[bytes, SyncPeer]) -> None:
         self._chain = chain
         self._peers = peers
+        self._unannounced = False
+        self._final_at_once = False  # whether the last finality was the head's own
         self._told: tuple[BlockId, BlockId, Status, bytes] | None = None  # status and its frame
 
-    def announce_head(self) -> list[Action]:
-        """Our head, to every peer that is not known to have it."""
+    def head_moved(self) -> list[Action]:
+        """Announce our head, at once or (where finality comes with each head) with its proof."""
+        self._unannounced = True
+        wait = self._chain.finalizes and self._final_at_once
+        return [] if wait else self.flush(syncing=False)
+
+    def finalized(self, syncing: bool) -> list[Action]:
+        """What waited for its proof goes now."""
+        self._final_at_once = self._chain.finalized() == self._chain.head()
+        return self.flush(syncing)
+
+    def flush(self, syncing: bool) -> list[Action]:
+        """Our head, to every peer that is not known to have it; none while catching up."""
+        if not self._unannounced or syncing:
+            return []
+        self._unannounced = False
         block_id = self._chain.head()
         head = self._chain.head_of(block_id)
         if head is None or head.height == 0:
@@ -79,12 +98,13 @@ class Relay:
         proof = self._chain.proof(block_id) if height else None
         if proof is None:
             return []
+        grace_ms = PROOF_GRACE_AT_ONCE_MS if self._final_at_once else PROOF_GRACE_MS
         actions: list[Action] = []
         for peer in self._peers.values():
             if not self._wants_proof(peer, block_id, height):
                 peer.proof_due_ms = None
             elif peer.proof_due_ms is None:
-                peer.proof_due_ms = now_ms + PROOF_GRACE_MS
+                peer.proof_due_ms = now_ms + grace_ms
             elif now_ms >= peer.proof_due_ms:
                 peer.proof_due_ms = None
                 peer.proof_sent = block_id

@@ -59,6 +59,7 @@ class Sync:
         self._peers: dict[PeerKey, SyncPeer] = {}
         self._headers = Headers(chain, self._peers, rng)
         self._bodies = Bodies(chain, self._peers, self._headers.path, rng)
+        self._headers.pending = self._bodies.pending
         self._server = Server(chain)
         self._relay = Relay(chain, self._peers)
         self._syncing = False
@@ -271,11 +272,13 @@ class Sync:
     def head_moved(self, now_ms: int) -> list[Action]:
         """Our head is another: tell the peers that have not got it, unless we are catching up."""
         actions = self._advance(now_ms)
-        return actions if self._syncing else actions + self._relay.announce_head()
+        return actions if self._syncing else actions + self._relay.head_moved()
 
     def finalized(self, now_ms: int) -> list[Action]:
         """More is final here; peers that lag get the proof after a moment's grace."""
-        return self._relay.push_proofs(now_ms) + self._advance(now_ms)
+        actions = self._advance(now_ms)
+        actions += self._relay.finalized(self._syncing)
+        return actions + self._relay.push_proofs(now_ms)
 
     def tick(self, now_ms: int) -> list[Action]:
         """Call it a few times in a second."""
@@ -292,6 +295,7 @@ class Sync:
         for peer in self._peers.values():
             actions += self._server.tick(peer)
             actions += self._relay.tell_status(peer, now_ms)
+        actions += self._relay.flush(self._syncing)
         actions += self._relay.push_proofs(now_ms)
         return actions + self._advance(now_ms)
 
