@@ -275,7 +275,9 @@ class PowEngine:
             "next bits": f"{bits:08x}",
             "next target": f"{target:064x}",
             "hashes per block": work(target),
-            "difficulty": _decimal(Fraction(self._rules.target(parameters.initial_bits), target)),
+            "difficulty (first block = 1)": _decimal(
+                Fraction(self._rules.target(parameters.initial_bits), target)
+            ),
             "expected interval (ms)": parameters.target_spacing_ms,
             "network hash rate (1/s)": rate,
             "template height": self._template.height if self._template else 0,

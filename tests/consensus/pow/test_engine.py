@@ -126,7 +126,7 @@ def test_the_branch_with_more_work_wins_and_a_tie_keeps_the_first() -> None:
 
 
 def test_a_harder_short_branch_beats_an_easier_long_one() -> None:
-    """Length is not work: what chaincraft and others got wrong."""
+    """Length is not work."""
     bench = Bench(mining=False)
     for _ in range(5):
         bench.imported(bench.tree.child(bench.tree.current))

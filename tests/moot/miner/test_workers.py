@@ -115,6 +115,10 @@ async def test_hash_rate_is_that_of_all_workers(grinder: Grinder) -> None:
     grinder.start(1, make_header("rate"), HOPELESS, Finds())
     await until(lambda: grinder.hash_rate() > 1_000)
     assert len(grinder.pids) == 2
+    grinder.cancel()
+    assert grinder.hash_rate() == 0.0
+    grinder.start(2, make_header("next block"), HOPELESS, Finds())
+    assert grinder.hash_rate() > 0  # the moment between two blocks does not reset the mean
 
 
 async def test_a_killed_worker_is_replaced_and_takes_up_the_search() -> None:
