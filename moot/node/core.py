@@ -100,7 +100,9 @@ class NodeCore:
         )
         self.builder = Builder(ledger, self.mempool, self.eras, self._built, self._wake_builder)
         self.mining = MiningDesk(ledger, self.builder, self.eras)
-        self.gossip = TransactionGossip(self._has_transaction, self._raw_transaction)
+        self.gossip = TransactionGossip(
+            self._has_transaction, self._raw_transaction, self.mempool.ids
+        )
         self.sync = Sync(
             ChainForSync(
                 ledger,
