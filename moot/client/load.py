@@ -24,6 +24,7 @@ from moot.client.answers import NodeStatus, Submitted, TransactionStatus
 from moot.client.errors import BadAnswer, ClientError, NodeRefused, NodeUnreachable
 from moot.client.load_accounts import LoadTransaction, Sender
 from moot.client.node import BATCH_MAX, NodeClient
+from moot.client.percentiles import latency_facts
 from wallet.keys import Key
 
 TICK_S: Final = 0.02
@@ -42,6 +43,8 @@ POLL_BLIND_S: Final = 0.05
 """Seconds between two looks where no feed tells: the error of latencies measured that way."""
 ASK_AGAIN_S: Final = 1.0
 """Seconds after which all are asked for although the head stands still: one may be lost."""
+SETTLED_DEPTH: Final = 100
+"""Blocks on top after which a committed transaction is no longer watched (goal "committed")."""
 LOST_AFTER_S: Final = 3.0
 """Seconds after which a transaction that a node took, and nobody knows, is handed in again."""
 
@@ -74,27 +77,6 @@ class _Look(NamedTuple):
     final: str
     all_s: float
     some_s: float
-
-
-class Latency(NamedTuple):
-    """Milliseconds from the intended send time, by nearest rank over every ended transaction."""
-
-    p50: float
-    p90: float
-    p99: float
-    max: float
-
-
-def percentiles(values_ms: Sequence[float]) -> Latency | None:
-    """Exact nearest-rank percentiles; None for no values."""
-    if not values_ms:
-        return None
-    ordered = sorted(values_ms)
-
-    def rank(percent: int) -> float:
-        return round(ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)], 3)
-
-    return Latency(rank(50), rank(90), rank(99), round(ordered[-1], 3))
 
 
 class LoadGenerator:
@@ -131,7 +113,10 @@ class LoadGenerator:
         self._looked = _Look("", "", 0.0, 0.0)
         # What the report needs, kept as it happens so that a live table costs nothing.
         self._due_end_s = 0.0
-        self._done: list[LoadTransaction] = []
+        self._revocable: list[LoadTransaction] = []  # committed and ended; their block may be left
+        self._settled = 0
+        self._latencies_ms: list[float] = []  # of the settled; sorted when reported
+        self._commit_latencies_ms: list[float] = []
         self._committed = 0
         self._failed: Counter[str] = Counter()
         self._last_end_s = 0.0
@@ -150,7 +135,8 @@ class LoadGenerator:
         await self.close()
 
     async def close(self) -> None:
-        """Stop sending and watching; the report stays."""
+        """Stop sending and watching; the report stays as it is."""
+        self.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -167,7 +153,7 @@ class LoadGenerator:
         self._scheduled = max(1, round(self._rate * seconds))
         loop = asyncio.get_running_loop()
         # The first second is signed before the first transaction is due.
-        await self._sign_until(min(self._scheduled, math.ceil(self._rate * LOOK_AHEAD_S)))
+        await self._sign_until(math.ceil(self._rate * LOOK_AHEAD_S))
         self._clock = loop.time
         self._started_s = loop.time()
         self._due_end_s = self._started_s + self._scheduled / self._rate
@@ -181,6 +167,17 @@ class LoadGenerator:
             *(asyncio.create_task(self._feed_node(index)) for index in range(len(self._nodes))),
         ]
         await self._wait(None, self._due_end_s - loop.time())
+
+    def stop(self) -> None:
+        """No more transactions become due; ``drain`` still sees those through that are."""
+        now_s = self._clock()
+        dropped = 0
+        for sender in self._senders:
+            while sender.waiting and sender.waiting[-1].intended_s > now_s:
+                sender.waiting.pop()
+                dropped += 1
+        self._scheduled = min(self._scheduled, self._signed - dropped)
+        self._check_ended()
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until every transaction has ended; False if the time was not enough."""
@@ -255,8 +252,9 @@ class LoadGenerator:
     # --- signing ahead ----------------------------------------------------------------------------
 
     async def _sign_until(self, count: int) -> None:
-        while self._signed < count:
-            for _ in range(min(SIGN_BATCH, count - self._signed)):
+        # stop() may lower what is scheduled at any time.
+        while (missing := min(count, self._scheduled) - self._signed) > 0:
+            for _ in range(min(SIGN_BATCH, missing)):
                 intended_s = self._started_s + self._signed / self._rate
                 sender = self._senders[self._signed % len(self._senders)]
                 sender.add(LoadTransaction(sender, intended_s))
@@ -267,7 +265,7 @@ class LoadGenerator:
         loop = asyncio.get_running_loop()
         while self._signed < self._scheduled:
             ahead_s = loop.time() + LOOK_AHEAD_S - self._started_s
-            await self._sign_until(min(self._scheduled, math.ceil(ahead_s * self._rate)))
+            await self._sign_until(math.ceil(ahead_s * self._rate))
             await asyncio.sleep(LOOK_AHEAD_S / 4)
 
     # --- sending ----------------------------------------------------------------------------------
@@ -424,6 +422,7 @@ class LoadGenerator:
             # What stands above the final block is looked at again when finality reaches it.
             height = status.finalized.height
             items = [i for i in self._open.values() if (i.committed_height or 0) <= height]
+            self._settle(status.head.height - SETTLED_DEPTH)
             self._looked = _Look(status.head.id, status.finalized.id, began_s, began_s)
         lost: list[LoadTransaction] = []
         for start in range(0, len(items), BATCH_MAX):
@@ -473,10 +472,27 @@ class LoadGenerator:
 
     def _end(self, item: LoadTransaction, now_s: float) -> None:
         item.ended_s = self._last_end_s = now_s
-        if self._goal == "final":
-            item.sender.included(item)
         del self._open[item.txid]
-        self._done.append(item)
+        if self._goal == "final":
+            self._keep(item)
+        else:
+            self._revocable.append(item)
+
+    def _keep(self, item: LoadTransaction) -> None:
+        """Of what cannot change any more, only the figures stay."""
+        assert item.ended_s is not None and item.committed_s is not None
+        item.sender.included(item)
+        self._settled += 1
+        self._latencies_ms.append((item.ended_s - item.intended_s) * 1000)
+        self._commit_latencies_ms.append((item.committed_s - item.intended_s) * 1000)
+
+    def _settle(self, height: int) -> None:
+        """Without finality, whatever is at or below ``height`` counts as there for good."""
+        deep = [item for item in self._revocable if (item.committed_height or 0) <= height]
+        if deep:
+            self._revocable = [i for i in self._revocable if (i.committed_height or 0) > height]
+            for item in deep:
+                self._keep(item)
 
     def _fail(self, item: LoadTransaction, code: str, now_s: float) -> None:
         item.code = code
@@ -487,14 +503,14 @@ class LoadGenerator:
         """Whether committed transactions are no longer in the head branch; they are open again."""
         client = self._nodes[self._observer].client
         try:
-            found = await client.transaction_statuses([item.txid for item in self._done])
+            found = await client.transaction_statuses([item.txid for item in self._revocable])
         except ClientError:
             self._observe_next()
             await asyncio.sleep(POLL_S[1])
             return True
         left = [
             item
-            for item, state in zip(self._done, found, strict=True)
+            for item, state in zip(self._revocable, found, strict=True)
             if state.state not in ("committed", "final")
         ]
         for item in left:
@@ -502,12 +518,12 @@ class LoadGenerator:
             item.ended_s = None
             self._open[item.txid] = item
         gone = {item.txid for item in left}
-        self._done = [item for item in self._done if item.txid not in gone]
+        self._revocable = [item for item in self._revocable if item.txid not in gone]
         self._check_ended()
         return bool(left)
 
     def _check_ended(self) -> None:
-        if len(self._done) + self._failed.total() >= self._scheduled:
+        if self._ended_well() + self._failed.total() >= self._scheduled:
             self._ended.set()
         else:
             self._ended.clear()
@@ -523,23 +539,37 @@ class LoadGenerator:
         commitment, by goal); ``commit_latency_ms`` to commitment. ``problem``: the last sentence
         of a node that took a batch not at all; None if that never happened.
         """
-        done = self._done
+        done = self._ended_well()
         submitted = self._due()
         failed = self._failed.total()
         elapsed_s = self._last_end_s - self._started_s if done else 0.0
+        latencies_ms, commit_latencies_ms = self._latencies_ms, self._commit_latencies_ms
+        # In place: what was sorted at the last report makes this one cheap.
+        latencies_ms.sort()
+        commit_latencies_ms.sort()
+        if self._revocable:
+            latencies_ms = latencies_ms + [
+                (item.ended_s - item.intended_s) * 1000
+                for item in self._revocable
+                if item.ended_s is not None
+            ]
+            commit_latencies_ms = latencies_ms
         return {
             "submitted": submitted,
             "committed": self._committed,
-            "finalized": len(done) if self._goal == "final" else 0,
+            "finalized": done if self._goal == "final" else 0,
             "failed": failed,
             "failed_by_reason": dict(sorted(self._failed.items())),
-            "pending": submitted - len(done) - failed,
+            "pending": submitted - done - failed,
             "rate": self._rate,
             "problem": self._problem,
-            "tps": round(len(done) / elapsed_s, 3) if elapsed_s > 0 else 0.0,
-            "latency_ms": _latency([(i.intended_s, i.ended_s) for i in done]),
-            "commit_latency_ms": _latency([(i.intended_s, i.committed_s) for i in done]),
+            "tps": round(done / elapsed_s, 3) if elapsed_s > 0 else 0.0,
+            "latency_ms": latency_facts(latencies_ms),
+            "commit_latency_ms": latency_facts(commit_latencies_ms),
         }
+
+    def _ended_well(self) -> int:
+        return self._settled + len(self._revocable)
 
     def _due(self) -> int:
         """How many transactions were due by now."""
@@ -556,9 +586,3 @@ def _by_sender(
     for item in items:
         groups.setdefault(item.sender, []).append(item)
     return list(groups.items())
-
-
-def _latency(spans: Sequence[tuple[float, float | None]]) -> dict[str, float] | None:
-    values = [(end - begin) * 1000 for begin, end in spans if end is not None]
-    found = percentiles(values)
-    return None if found is None else found._asdict()

@@ -12,8 +12,9 @@ import pytest
 from chain.bech32m import show_address
 from chain.transaction import Transaction
 from moot.client import NodeUnreachable
-from moot.client.load import LoadGenerator, percentiles
+from moot.client.load import LoadGenerator
 from moot.client.load_accounts import LoadTransaction, Sender
+from moot.client.percentiles import percentiles
 from wallet.development import development_key
 
 KEYS = [development_key(index) for index in range(4)]
@@ -212,6 +213,41 @@ async def test_without_finality_commitment_is_the_goal(network: Any, node: Any) 
         report = load.report()
     assert report["submitted"] == report["committed"] == 20
     assert report["finalized"] == report["failed"] == report["pending"] == 0
+
+
+async def test_a_stopped_load_sees_through_what_was_due(
+    network: Any, node: Any, blocks: None
+) -> None:
+    async with LoadGenerator([node.url], KEYS, rate=100) as load:
+        running = asyncio.create_task(load.run(86_400))
+        await eventually(lambda: sum(node.batches) >= 20)
+        load.stop()
+        assert await load.drain(10)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        report = load.report()
+        await eventually(lambda: network.height > 20)
+        assert load.report() == report
+    assert 20 <= report["submitted"] == report["finalized"] == sum(node.batches) < 100
+    assert load.report() == report
+
+
+async def test_deep_blocks_are_not_watched_for_ever(
+    network: Any, node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moot.client.load.SETTLED_DEPTH", 1)
+    network.depth = 1_000_000
+    async with LoadGenerator([node.url], KEYS, rate=100, goal="committed") as load:
+        await load.run(0.2)
+        await eventually(lambda: len(network.mempool) == 20)
+        await network.make_block()
+        await eventually(lambda: load.report()["committed"] == 20)
+        before = load.report()
+        await network.make_block()
+        await network.make_block()
+        assert await load.drain(10)
+        await eventually(lambda: not load._revocable)
+        assert load.report() == before
 
 
 async def test_drain_says_when_time_is_over(network: Any, node: Any) -> None:
