@@ -29,7 +29,7 @@ class RealNetwork:
         parameters: dict[str, int | str] | None = None,
     ) -> None:
         self.directory = directory
-        self.plan: Plan = open_or_make(directory, engine, nodes, parameters or {})
+        self.plan: Plan = open_or_make(directory, engine, nodes, parameters or {}, first_port=0)
         self.nodes = [NodeProcess(directory, node) for node in self.plan.nodes]
         self.watcher = Watcher(self.plan.urls())
 

@@ -67,10 +67,13 @@ def open_or_make(
     engine: str | None,
     nodes: int | None,
     parameters: dict[str, int | str],
+    *,
+    first_port: int = REST_PORT,
 ) -> Plan:
     """Resumes the devnet in ``directory``, or makes one there. Raises ConfigError.
 
-    ``engine`` and ``nodes`` None: whatever is there, else pbft and 4.
+    ``engine`` and ``nodes`` None: whatever is there, else pbft and 4. The first node's REST API
+    listens on ``first_port`` if that is free; 0: anywhere.
     """
     path = directory / "devnet.json"
     if path.exists():
@@ -82,7 +85,7 @@ def open_or_make(
             )
         _give_ports(directory, plan)
     else:
-        plan = _make(directory, engine or "pbft", nodes or 4, parameters)
+        plan = _make(directory, engine or "pbft", nodes or 4, parameters, first_port)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
     return plan
 
@@ -94,7 +97,13 @@ def _read(path: Path) -> Plan:
         raise ConfigError(f"{path} is damaged: {error}") from None
 
 
-def _make(directory: Path, engine: str, count: int, parameters: dict[str, int | str]) -> Plan:
+def _make(
+    directory: Path,
+    engine: str,
+    count: int,
+    parameters: dict[str, int | str],
+    first_port: int,
+) -> Plan:
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"{directory} is not empty and holds no devnet")
     properties = protocol(engine).rules(protocol(engine).parameters()).properties
@@ -120,14 +129,13 @@ def _make(directory: Path, engine: str, count: int, parameters: dict[str, int | 
     )
     directory.mkdir(parents=True, exist_ok=True)
     save_seed(directory / "faucet.key", faucet)
-    ports = _free_ports(2 * count - 1)
+    ports = _free_ports(2 * count)
     plan = Plan(
         engine,
-        [
-            PlannedNode(name, ports[2 * i], ports[2 * i - 1] if i else first_rest_port())
-            for i, name in enumerate(names)
-        ],
+        [PlannedNode(name, ports[2 * i], ports[2 * i + 1]) for i, name in enumerate(names)],
     )
+    if first_port and is_free(first_port):
+        plan.nodes[0].rest_port = first_port
     for node in plan.nodes:
         config = _config(directory, plan, node, genesis)
         init_folder(folder_of(directory, node), genesis, seeds[node.name], config)
@@ -161,11 +169,6 @@ def _config(directory: Path, plan: Plan, node: PlannedNode, genesis: Genesis) ->
         mining=MiningSection(enabled=not rules.properties.has_validators),
         log=LogSection(level="info"),
     )
-
-
-def first_rest_port() -> int:
-    """The fixed default port if it is free, so that client commands find the network."""
-    return REST_PORT if is_free(REST_PORT) else _free_ports(1)[0]
 
 
 def is_free(port: int) -> bool:
