@@ -382,15 +382,14 @@ async def test_a_request_that_trickles_is_cut_all_the_same(start):
 
 
 async def test_a_stranger_may_not_send_more_than_a_handshake(start):
-    listener = await start(1)
+    settings = TransportSettings(handshake_timeout_ms=60_000)
+    listener = await start(1, settings=settings)
     async with Stranger(2, listener) as stranger:
         await stranger.hear()
-        # A frame announced as large, of which all but the end is sent: nobody gathers it.
-        with pytest.raises(OSError):
-            while True:
-                await stranger.socket.send_bytes(bytes(100_000))
-                await asyncio.sleep(0)
-    await listener.until(lambda: listener.transport._listener.in_flight == 0)
+        # RFC 6455, 5.2: a masked binary frame that announces 8 MB, and the first part of it.
+        announced = b"\x82\xff" + (8_000_000).to_bytes(8, "big") + bytes(4)
+        stranger.dialer.transport.write(announced + bytes(100_000))
+        await listener.until(lambda: listener.transport._listener.in_flight == 0)
     async with Stranger(2, listener) as stranger:
         await stranger.enter()
         await stranger.say(ConsensusFrame("pbft", 1, bytes(1_000_000)))
@@ -606,6 +605,38 @@ async def test_a_handler_may_hang_up_and_send_from_within(start):
     await dialer.until(lambda: dialer.left == [(listener.key, "enough")])
     await listener.until(lambda: bool(listener.left))
     assert order == ["message", "returned"], "no message comes after the link was closed"
+
+
+async def test_what_was_under_way_when_a_link_was_closed_is_not_delivered(start):
+    listener, dialer = await link(start)
+    socket_ = listener.transport._links[dialer.key].socket
+    receive = socket_.receive
+
+    async def close_meanwhile():
+        message = await receive()
+        listener.transport.disconnect(dialer.key, "enough", "enough for today")
+        return message
+
+    socket_.receive = close_meanwhile
+    dialer.transport.send(listener.key, VOTE)  # heard by the call that waits already
+    await listener.until(lambda: len(listener.messages) == 1)
+    dialer.transport.send(listener.key, STATUS)
+    await listener.until(lambda: bool(listener.left))
+    await dialer.until(lambda: bool(dialer.left))
+    assert listener.messages == [(dialer.key, VOTE)]
+
+
+async def test_who_returns_from_a_ban_starts_anew(start):
+    listener = await start(1)
+    async with Stranger(2, listener) as stranger:
+        await stranger.enter()
+        listener.transport.misbehaved(stranger.key, "bad-signature")
+        assert await stranger.farewell() == "banned"
+    listener.book.unban(stranger.key)
+    async with Stranger(2, listener) as stranger:
+        await stranger.enter()
+        await listener.until(lambda: len(listener.joined) == 2)
+        assert listener.transport.peers()[0].score == 0
 
 
 async def test_sending_to_nobody_does_nothing(start):
