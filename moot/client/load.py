@@ -396,7 +396,7 @@ class LoadGenerator:
                 async with asyncio.timeout(POLL_S[1] if listening else POLL_BLIND_S):
                     await self._news.wait()
             self._news.clear()
-            if self._open:
+            if self._open or self._revocable:
                 try:
                     await self._look()
                 except ClientError:
