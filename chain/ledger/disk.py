@@ -62,8 +62,10 @@ INDEX_CACHE: Final = 8_192
 """Index rows kept decoded: a head weighs about 1 kB, so 8 MB."""
 STATS_CACHE: Final = 65_536
 """Statistics of busy addresses kept decoded: some 15 MB."""
-BODY_CACHE: Final = 32
-"""Bodies kept decoded; at most 8 MiB each, and far less as a rule."""
+BODY_CACHE: Final = 16 * 1024 * 1024
+"""Encoded bytes of the bodies kept decoded, and as much again of results."""
+SETS_CACHE: Final = 64
+"""Validator sets kept decoded; a set has at most 1,000 members."""
 
 Rows = dict[bytes, bytes | None]
 """Keys to new values (None deletes) of one atomic write, in the order in which they came."""
@@ -173,26 +175,31 @@ def history_rest(height: int, position: int) -> bytes:
 
 
 class Cache(Generic[K, V]):
-    """The last ``size`` values that were asked for."""
+    """The values asked for last, as many as weigh ``size`` together."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[K, V] = OrderedDict()
+        self._size, self._total = size, 0
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def get(self, key: K) -> V | None:
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        self._values[key] = value
+        found = self._values.get(key)
+        if found is None:
+            return None
         self._values.move_to_end(key)
-        if len(self._values) > self._size:
-            self._values.popitem(last=False)
+        return found[0]
+
+    def put(self, key: K, value: V, weight: int = 1) -> None:
+        self.drop(key)
+        self._values[key] = (value, weight)
+        self._total += weight
+        while self._total > self._size and len(self._values) > 1:
+            _, (_, oldest) = self._values.popitem(last=False)
+            self._total -= oldest
 
     def drop(self, key: K) -> None:
-        self._values.pop(key, None)
+        found = self._values.pop(key, None)
+        if found is not None:
+            self._total -= found[1]
 
     def __len__(self) -> int:
         return len(self._values)
@@ -206,7 +213,8 @@ class Disk:
         self._index: Cache[BlockId, IndexRow] = Cache(INDEX_CACHE)
         self._bodies: Cache[BlockId, Block] = Cache(BODY_CACHE)
         self._stats: Cache[Address, AddressStats] = Cache(STATS_CACHE)
-        self._sets: dict[bytes, ValidatorSet] = {}
+        self._results: Cache[BlockId, ResultRow] = Cache(BODY_CACHE)
+        self._sets: Cache[bytes, ValidatorSet] = Cache(SETS_CACHE)
 
     def write(self, rows: Rows, *, sync: bool) -> None:
         """One atomic write."""
@@ -217,6 +225,7 @@ class Disk:
         """Drops what is cached of a block that is deleted."""
         self._index.drop(block)
         self._bodies.drop(block)
+        self._results.drop(block)
 
     def base(self) -> BaseRow | None:
         return self._read(BASE_KEY, BaseRow)
@@ -232,9 +241,11 @@ class Disk:
     def body(self, height: int, block: BlockId) -> Block | None:
         body = self._bodies.get(block)
         if body is None:
-            body = self._read(body_key(height, block), Block)
-            if body is not None:
-                self._bodies.put(block, body)
+            key = body_key(height, block)
+            raw = self.store.get(key)
+            if raw is not None:
+                body = _decoded(key, raw, Block)
+                self._bodies.put(block, body, len(raw))
         return body
 
     def bodies_from(self, height: int) -> Iterator[Block]:
@@ -252,7 +263,14 @@ class Disk:
         return self.store.get(height_key(height))
 
     def result(self, block: BlockId) -> ResultRow | None:
-        return self._read(result_key(block), ResultRow)
+        result = self._results.get(block)
+        if result is None:
+            key = result_key(block)
+            raw = self.store.get(key)
+            if raw is not None:
+                result = _decoded(key, raw, ResultRow)
+                self._results.put(block, result, len(raw))
+        return result
 
     def delta(self, block: BlockId) -> DeltaRow | None:
         return self._read(delta_key(block), DeltaRow)
@@ -276,12 +294,8 @@ class Disk:
         if found is None:
             found = self._read(validators_key(hash_), ValidatorSet)
             if found is not None:
-                self._sets[hash_] = found
+                self._sets.put(hash_, found)
         return found
-
-    def keep_validators(self, validators: ValidatorSet) -> None:
-        """Remembers a set before the block that brings it is written."""
-        self._sets[validators.hash] = validators
 
     def state_items(self) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self.store.scan(STATE):

@@ -22,7 +22,7 @@ from chain.changes import StateChange
 from chain.errors import DamagedStore, ForeignStore, InvalidBlock, InvalidTransaction
 from chain.execution import BlockExecution, Executed
 from chain.genesis import Era, Genesis, era_at
-from chain.hashing import BlockId, show_id
+from chain.hashing import BlockId
 from chain.ledger.beginning import genesis_block, genesis_state
 from chain.ledger.disk import (
     BASE_KEY,
@@ -32,7 +32,6 @@ from chain.ledger.disk import (
     RECORD_KEY,
     STATE,
     BaseRow,
-    Cache,
     Disk,
     IndexRow,
     ResultRow,
@@ -47,6 +46,7 @@ from chain.ledger.disk import (
 )
 from chain.ledger.flush import advance_rows, block_rows, retreat_rows
 from chain.ledger.reading import Reading
+from chain.ledger.states import States, load_base
 from chain.ledger.tree import BlockTree, Entry, skip_height
 from chain.ledger.verified import VerifiedSignatures, check_signatures
 from chain.proof import Proof
@@ -61,8 +61,6 @@ FLUSH_BLOCKS: Final = 16
 sync (0.2 to 10 ms) is shared. So many are executed again after a crash."""
 FLUSH_TRANSACTIONS: Final = 512
 """Transactions that make a move worth its sync even for fewer blocks."""
-STATES_KEPT: Final = 16
-"""States of blocks below the floor that were worked out from deltas."""
 
 
 class HeadMoved(NamedTuple):
@@ -95,7 +93,6 @@ class Ledger(Reading):
         self.verified = VerifiedSignatures()
         self._verifier = verifier
         self._flush_depth, self._flush_blocks = flush_depth, flush_blocks
-        self._states: Cache[BlockId, StateTree] = Cache(STATES_KEPT)
         disk = Disk(store)
         base_row = disk.base()
         if base_row is None:
@@ -106,7 +103,8 @@ class Ledger(Reading):
                 "the database belongs to another chain (its genesis differs); "
                 "choose another data directory or the right genesis file"
             )
-        tree = BlockTree(disk, _load_base(disk, base_row))
+        tree = BlockTree(disk, load_base(disk, base_row))
+        self._states = States(disk, tree)
         super().__init__(disk, tree, genesis, finalizes)
         self._stored_head = store.get(HEAD_KEY) or self.chain_id
         self._stored_final = store.get(FINAL_KEY)
@@ -135,13 +133,21 @@ class Ledger(Reading):
 
     # --------------------------------------------------------------------------------- growing
 
+    def can_extend(self, parent: BlockId) -> bool:
+        """Whether a child of ``parent`` could be inserted: known, and not below a final block."""
+        if not self.knows(parent):
+            return False
+        return not self.finalizes or self.height(parent) >= self.height(self._final)
+
     def execution(self, parent: BlockId, *, time_ms: int, producer: Address) -> BlockExecution:
-        """A child of ``parent`` to be filled. KeyError where the parent is not known."""
+        """A child of ``parent``, to be filled; see ``can_extend``. KeyError for an unknown one."""
+        height = self.height(parent) + 1
+        assert self.can_extend(parent), "nothing grows below a final block"
         return BlockExecution(
-            self._state_of(parent),
+            self._states.after(parent),
             chain_id=self.chain_id,
             limits=self.genesis.limits,
-            height=self.height(parent) + 1,
+            height=height,
             time_ms=time_ms,
             producer=producer,
         )
@@ -231,9 +237,10 @@ class Ledger(Reading):
     ) -> Entry:
         validators = parent.validators
         if VALIDATORS_KEY in executed.writes:
+            # At once, so that it can be looked up; and with the block, so that it is synced.
             members = get_validators(executed.state)
             validators = members.hash
-            self._disk.keep_validators(members)
+            self._disk.write({validators_key(validators): codec.encode(members)}, sync=False)
         row = IndexRow(
             block.head,
             _weight_bytes(weight),
@@ -261,13 +268,12 @@ class Ledger(Reading):
         self._disk.write(self._block_rows(entry), sync=below)
         entry.stored, entry.synced = True, below
         if below:
-            self._states.put(entry.id, entry.state)
+            self._states.keep(entry.id, entry.state)
 
     def _block_rows(self, entry: Entry) -> Rows:
         rows = block_rows(entry, with_delta=not self.finalizes)
-        members = self._disk.validators(entry.row.validators)
-        assert members is not None, "a set is kept before the block that brings it"
         if any(key == VALIDATORS_KEY for key, _, _ in entry.changes):
+            members = get_validators(entry.state)
             rows[validators_key(members.hash)] = codec.encode(members)
         return rows
 
@@ -336,7 +342,7 @@ class Ledger(Reading):
             self._retreat(fork)
         for each in reversed(added_ids):
             if each not in tree.entries:
-                tree.add(self._load(each))
+                tree.add(self._states.load(each))
         added = tuple(tree.entries[each].block for each in reversed(added_ids))
         self._leave_branch(fork)
         self._enter_branch(added)
@@ -485,19 +491,19 @@ class Ledger(Reading):
                 entry = self._with_delta(entry, state)
                 entries.append(entry)
                 state = state.update({key: before for key, before, _ in entry.changes})
-                entry = self._from_disk(entry.block.previous, state)
+                entry = self._states.from_disk(entry.block.previous, state)
             rows, totals = retreat_rows(self._disk, entries)
             self._disk.write(rows, sync=True)
             self._disk.stats_written(totals)
             if tree.base.id in tree.entries:
                 tree.drop(tree.base.id)
-            self._states.put(tree.base.id, tree.base.state)
+            self._states.keep(tree.base.id, tree.base.state)
             tree.base = entry
             tree.add(entry)
 
     def _with_delta(self, entry: Entry, state: StateTree) -> Entry:
         """The entry with what it changed, which a base read at start does not hold."""
-        return entry if entry.changes else self._from_disk(entry.id, state)
+        return entry if entry.changes else self._states.from_disk(entry.id, state)
 
     def _leave_branch(self, height: int) -> None:
         """Cuts the head's branch in memory down to ``height``."""
@@ -511,59 +517,6 @@ class Ledger(Reading):
         for block in added:
             self._tree.branch.append(block.id)
             self._place(block)
-
-    # ----------------------------------------------------------------------------------- states
-
-    def _state_of(self, block: BlockId) -> StateTree:
-        """The state after any known block; far from the base it is worked out from deltas."""
-        tree = self._tree
-        path: list[BlockId] = []
-        at = block
-        while True:
-            entry = tree.entries.get(at)
-            state = entry.state if entry is not None else self._states.get(at)
-            if state is not None:
-                break
-            height = tree.height(at)
-            if height < tree.base.height and tree.id_at(height) == at:
-                state = self._state_below(height)
-                break
-            path.append(at)
-            at = tree.row(at).head.previous
-        for each in reversed(path):
-            state = state.update({key: after for key, _, after in self._delta(each)})
-        if block not in tree.entries:
-            self._states.put(block, state)
-        return state
-
-    def _state_below(self, height: int) -> StateTree:
-        """The state at ``height`` of the main chain, below the base: deltas taken back."""
-        assert not self.finalizes, "states below the finalized block are gone"
-        state = self._tree.base.state
-        for each in range(self._tree.base.height, height, -1):
-            block = self._tree.id_at(each)
-            assert block is not None
-            state = state.update({key: before for key, before, _ in self._delta(block)})
-        return state
-
-    def _delta(self, block: BlockId) -> tuple[tuple[bytes, bytes | None, bytes | None], ...]:
-        row = self._disk.delta(block)
-        if row is None:
-            raise _missing(block)
-        return row.changes
-
-    def _load(self, block: BlockId) -> Entry:
-        """A block that left memory, taken back with its state."""
-        return self._from_disk(block, self._state_of(block))
-
-    def _from_disk(self, block: BlockId, state: StateTree) -> Entry:
-        row = self._tree.row(block)
-        body = self._disk.body(row.head.height, block)
-        result = self._disk.result(block)
-        if body is None or result is None:
-            raise _missing(block)
-        changes = self._delta(block) if row.head.height else ()
-        return Entry(body, row, state, result, changes, stored=True, synced=True)
 
     # ------------------------------------------------------------------------------- validators
 
@@ -600,27 +553,6 @@ class Ledger(Reading):
     def params(self, parent: BlockId) -> Era:
         """The era of the child of ``parent``. No action changes the eras that genesis wrote."""
         return era_at(self.genesis.eras, self.height(parent) + 1)
-
-
-def _load_base(disk: Disk, base: BaseRow) -> Entry:
-    row, body = disk.index(base.block), disk.body(base.height, base.block)
-    result = disk.result(base.block)
-    if row is None or body is None or result is None:
-        raise _missing(base.block)
-    state = StateTree.build(disk.state_items())
-    if state.root != body.manifest.state_root:
-        raise DamagedStore(
-            f"the stored state is not that of block {show_id(base.block)} at height "
-            f"{base.height} (state-root); delete the database and let the node sync again"
-        )
-    return Entry(body, row, state, result, (), stored=True, synced=True)
-
-
-def _missing(block: BlockId) -> DamagedStore:
-    return DamagedStore(
-        f"a part of block {show_id(block)} is missing from the database; "
-        "delete the database and let the node sync again"
-    )
 
 
 def _weight_bytes(weight: int) -> bytes:

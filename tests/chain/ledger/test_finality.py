@@ -76,6 +76,19 @@ def test_nothing_grows_beside_a_final_block() -> None:
     assert caught.value.code == "conflicts-with-finalized"
 
 
+def test_only_what_is_not_below_a_final_block_can_be_extended() -> None:
+    ledger = open_ledger()
+    blocks = extend(ledger, 3)
+    ledger.finalize(blocks[1].id, None)
+    assert [ledger.can_extend(block.id) for block in blocks] == [False, True, True]
+    assert not ledger.can_extend(bytes(32)) and not ledger.can_extend(ledger.chain_id)
+    with pytest.raises(AssertionError):
+        ledger.execution(blocks[0].id, time_ms=0, producer=bytes(33))
+    never_final = open_ledger(finalizes=False)
+    extend(never_final, 3)
+    assert never_final.can_extend(never_final.chain_id)
+
+
 def test_mistakes_of_the_engine_are_assertions() -> None:
     ledger = open_ledger()
     main = extend(ledger, 2)

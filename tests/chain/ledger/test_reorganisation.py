@@ -121,6 +121,23 @@ def test_a_reorganised_ledger_is_one_that_saw_the_winner_only(
         }
 
 
+def test_the_property_above_goes_deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the property: its random walks do reorganise below the base, from disk."""
+    depths: list[int] = []
+    plain = Ledger._retreat
+
+    def retreat(ledger: Ledger, fork: int) -> None:
+        depths.append(ledger._tree.base.height - fork)
+        plain(ledger, fork)
+
+    monkeypatch.setattr(Ledger, "_retreat", retreat)
+    for seed in range(40):
+        test_a_reorganised_ledger_is_one_that_saw_the_winner_only.hypothesis.inner_test(
+            seed, 2, 2, 40
+        )
+    assert len(depths) > 20 and max(depths) > 6
+
+
 def check_moved(
     ledger: Ledger, old: BlockId, new: BlockId, removed: tuple[Block, ...], added: tuple[Block, ...]
 ) -> None:
