@@ -502,16 +502,19 @@ class LoadGenerator:
     async def _reopen_left(self) -> bool:
         """Whether committed transactions are no longer in the head branch; they are open again."""
         client = self._nodes[self._observer].client
+        items = list(self._revocable)
         try:
-            found = await client.transaction_statuses([item.txid for item in self._revocable])
+            found = await client.transaction_statuses([item.txid for item in items])
         except ClientError:
             self._observe_next()
             await asyncio.sleep(POLL_S[1])
             return True
+        states = {state.txid: state.state for state in found}
+        # What was settled meanwhile stays settled.
         left = [
             item
-            for item, state in zip(self._revocable, found, strict=True)
-            if state.state not in ("committed", "final")
+            for item in self._revocable
+            if states.get(item.txid, "final") not in ("committed", "final")
         ]
         for item in left:
             self._uncommit(item)
