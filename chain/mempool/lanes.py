@@ -25,6 +25,20 @@ class AccountReader(Protocol):
     def account(self, address: Address, /) -> AccountState: ...
 
 
+class ReadOnce:
+    """Accounts for the length of one call, in which they do not change: each is read once."""
+
+    def __init__(self, accounts: AccountReader) -> None:
+        self._accounts = accounts
+        self._known: dict[Address, AccountState] = {}
+
+    def account(self, address: Address, /) -> AccountState:
+        known = self._known.get(address)
+        if known is None:
+            known = self._known[address] = self._accounts.account(address)
+        return known
+
+
 class Entry:
     """One waiting transaction, and its standing.
 

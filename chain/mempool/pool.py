@@ -17,7 +17,7 @@ from chain.errors import InvalidTransaction
 from chain.genesis import Limits
 from chain.hashing import TxId
 from chain.mempool.eviction import Standing, Tails
-from chain.mempool.lanes import AccountReader, Entry, Lane
+from chain.mempool.lanes import AccountReader, Entry, Lane, ReadOnce
 from chain.mempool.policy import (
     MempoolLimits,
     VerifiedSignatures,
@@ -136,6 +136,7 @@ class Mempool(MempoolViews):
 
         The cheap checks run first on each by itself, so that hopeless ones cost no signature.
         """
+        accounts = ReadOnce(accounts)
         results: list[InvalidTransaction | None] = [None] * len(transactions)
         unproven: list[int] = []
         for position, transaction in enumerate(transactions):

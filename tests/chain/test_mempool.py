@@ -420,6 +420,14 @@ def test_add_many_of_a_verified_one_checks_no_signature():
     assert house.verifier.batches == [0]
 
 
+def test_add_many_reads_each_account_once():
+    house = House()
+    house.accounts.reads = 0
+    batch = [person.pay(nonce) for nonce in range(5) for person in (ANN, BEN, CAT)]
+    assert not any(house.pool.add_many(batch, house.accounts, 10, NOW))
+    assert house.accounts.reads == 3
+
+
 def test_select_takes_the_best_rate_first_and_nonces_in_order():
     house = House()
     ann = [ANN.pay(0, 1_000), ANN.pay(1, 9_000), ANN.pay(2, 8_000)]
