@@ -150,6 +150,12 @@ class House:
         return self.pool.select(self.accounts.copy(), bytes_max)
 
 
+@pytest.fixture(autouse=True)
+def no_rechecks(monkeypatch):
+    """Only what a move touched is read again, so that a test sees what the move missed."""
+    monkeypatch.setattr("chain.mempool.pool.RECHECKED_PER_MOVE", 0)
+
+
 def test_a_good_transaction_waits_and_is_verified_once():
     house = House()
     transaction = ANN.pay(0)
@@ -642,3 +648,73 @@ def test_arrival_in_reverse_is_executable_once_the_gap_closes():
     assert house.pool.waiting() == 0
     house.add(ANN.pay(0))
     assert house.pool.waiting() == 65
+
+
+def test_the_floor_is_rounded_up():
+    assert [fee_min(size, 1_001) for size in (1, 999, 1_000, 1_001)] == [2, 1_000, 1_001, 1_003]
+
+
+def test_a_dear_newcomer_behind_its_senders_cheap_head_is_worth_no_more_than_that():
+    house = House(count_max=2)
+    house.add(ANN.pay(0, 1_000), BEN.pay(0, 2_000))
+    assert house.refusal(ANN.pay(1, 90_000)) == "mempool-full"
+
+
+def test_a_senders_queued_ones_do_not_make_room_for_itself():
+    house = House(count_max=2)
+    house.add(ANN.pay(5, 1_000), BEN.pay(0, 2_000))
+    assert house.refusal(ANN.pay(0, 1_500)) == "mempool-full"
+    assert house.pool.next_nonce(ANN.address, house.accounts) == 0
+
+
+def test_evicting_a_queued_one_does_not_raise_the_minimum():
+    house = House(count_max=2)
+    house.add(ANN.pay(5, 90_000), BEN.pay(0, 2_000), CAT.pay(0, 1_000))
+    assert house.pool.evicted_total == 1
+    assert house.pool.fee_per_kilobyte_min(house.now) == 1_000
+
+
+def test_a_replacement_counts_for_its_sender_in_place_of_the_old_one():
+    size = ANN.pay(0).size
+    house = House(sender_size_max=2 * size + 20)
+    house.add(ANN.pay(0, memo=bytes(20)), ANN.pay(1))
+    house.add(ANN.pay(0, 5_000))
+    house.add(ANN.pay(1, 5_000, memo=bytes(18)))
+    assert house.pool.waiting() == 2
+
+
+def test_a_full_pool_goes_on_making_room():
+    house = House(count_max=2)
+    crowd = [Person(100 + seed) for seed in range(12)]
+    for number, person in enumerate(crowd):
+        house.accounts.give(person.address, 10**9)
+        house.add(person.pay(0, 1_000 * (number + 1)))
+    assert [t.fee for t in house.pool.recent(9)] == [12_000, 11_000]
+    assert house.pool.evicted_total == 10
+
+
+def test_what_was_put_back_and_had_to_go_again_is_not_called_returned():
+    house = House(count_max=1)
+    displaced = block(11, ANN.pay(0, 1_000), BEN.pay(0, 5_000))
+    moved = house.pool.moved([displaced], [], house.accounts, 10, NOW)
+    assert moved.returned == (BEN.pay(0, 5_000),)
+    assert moved.dropped == ((ANN.pay(0, 1_000), "mempool-full"),)
+
+
+def test_select_tries_each_once_although_its_lane_was_pushed_twice():
+    house = House()
+    house.accounts.held[ANN.address] = Account(0, 1_100)
+    house.add(ANN.pay(0))
+    house.accounts.give(ANN.address, 5_000)
+    house.add(ANN.pay(1))
+    tried = []
+
+    class Watching(Accounts):
+        def apply(self, transaction):
+            tried.append(transaction.nonce)
+            super().apply(transaction)
+
+    watching = Watching()
+    watching.held = dict(house.accounts.held)
+    assert len(house.pool.select(watching, 10**6)) == 2
+    assert tried == [0, 1]
