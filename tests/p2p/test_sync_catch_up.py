@@ -161,6 +161,21 @@ def test_a_peer_that_lies_about_its_height_cannot_keep_a_node_syncing(finalizes:
     assert not any(fresh.reported[peer.key] for peer in peers[1:])
 
 
+def test_a_claim_that_is_not_shown_is_forgotten_with_the_first_answer() -> None:
+    net = Net()
+    blocks = branch(GENESIS, 2)
+    boaster = holders(net, blocks, 1)[0]
+    net.hellos[boaster.key] = raised_hello(1_000_000)
+    net.tampers[boaster.key] = silent_on(Status)
+    fresh = net.node("fresh")
+    net.link(fresh, boaster)
+    assert fresh.sync.syncing and fresh.sync.progress().target == 1_000_000
+    net.run(limit_ms=300)
+    assert caught_up(fresh, blocks)
+    assert not fresh.sync.syncing and fresh.sync.progress().target == 2
+    assert fresh.reported == {}, "once may be a reorganisation"
+
+
 def test_a_liar_as_the_only_peer_ends_sync_within_the_bound() -> None:
     net = Net()
     liar = holders(net, branch(GENESIS, 1), 1)[0]
@@ -370,6 +385,54 @@ def test_what_is_held_is_bounded_while_catching_up() -> None:
     assert most["asked"] <= 128
     assert most["held"] <= 128
     assert most["delivered"] <= 64
+
+
+def test_delivered_blocks_wait_for_the_importer() -> None:
+    """Backpressure: a slow importer is handed a bounded number of blocks."""
+    net = Net()
+    blocks = branch(GENESIS, 300)
+    peer = holders(net, blocks, 1)[0]
+    fresh = net.node("fresh")
+    waiting: list[Block] = []
+    fresh.take = lambda block, proof: waiting.append(block)  # type: ignore[method-assign]
+    net.link(fresh, peer)
+    net.run(limit_ms=3_000)
+    assert [block.id for block in waiting] == [block.id for block in blocks[:32]]
+    while not caught_up(fresh, blocks):
+        if waiting:
+            Node.take(fresh, waiting.pop(0), None)
+        else:
+            net.run(limit_ms=50)
+        assert len(waiting) <= 32 and net.now_ms < 30_000
+    assert fresh.reported == {}
+
+
+def test_a_trickling_peer_does_not_hold_the_window_up() -> None:
+    """One body each 1.5 s is no stall, but the body that all wait for goes to somebody else."""
+    net = Net()
+    blocks = branch(GENESIS, 400)
+    trickler, brisk = holders(net, blocks, 2)
+    late: list[tuple[PeerKey, PeerMessage]] = []
+
+    def trickle(sender: PeerKey, to: PeerKey, message: PeerMessage) -> list[PeerMessage]:
+        if not isinstance(message, BlockBody):
+            return [message]
+        late.append((to, message))
+        return []
+
+    net.tampers[trickler.key] = trickle
+    fresh = net.node("fresh")
+    net.link(fresh, trickler)
+    net.link(fresh, brisk)
+    while not caught_up(fresh, blocks):
+        net.run(limit_ms=1_500)
+        if late:
+            to, message = late.pop(0)
+            del net.tampers[trickler.key]
+            net.send(trickler.key, to, message)
+            net.tampers[trickler.key] = trickle
+        assert net.now_ms < 60_000
+    assert fresh.reported == {}
 
 
 def test_unasked_heads_and_bodies_are_misbehaviour() -> None:
