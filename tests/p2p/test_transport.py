@@ -609,6 +609,7 @@ async def test_a_handler_may_hang_up_and_send_from_within(start):
 
 async def test_what_was_under_way_when_a_link_was_closed_is_not_delivered(start):
     listener, dialer = await link(start)
+    await listener.until(lambda: listener.transport.messages_in["GetPeers"] == 1)
     socket_ = listener.transport._links[dialer.key].socket
     receive = socket_.receive
 
