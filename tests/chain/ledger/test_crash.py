@@ -262,3 +262,38 @@ def test_a_crash_in_the_middle_of_a_deep_reorganisation() -> None:
         assert last.id_at(15) == side[-1].id
         assert last.id_at(1) == side[0].id
     assert writes > 5
+
+
+def test_side_branches_are_synced_when_they_leave_memory() -> None:
+    """Below the floor the index is trusted without a look at the ancestors."""
+    store = MemoryStore()
+    ledger = open_ledger(GENESIS, store, finalizes=False, flush_depth=2, flush_blocks=1)
+    low = grow(ledger, ledger.chain_id, tag=1)
+    higher = grow(ledger, low.id, tag=1)
+    extend(ledger, 8)
+    assert ledger.counts()["blocks"] <= 4, "the side branch has left memory"
+    late = grow(ledger, higher.id, tag=1)
+    store.lose_unsynced()
+    again = open_ledger(GENESIS, store, finalizes=False, flush_depth=2, flush_blocks=1)
+    replay(again)
+    assert [again.knows(block.id) for block in (low, higher, late)] == [True, True, True]
+    assert again.block(late.id) == late
+    again.set_head(late.id)
+    assert again.id_at(1) == low.id
+
+
+@pytest.mark.parametrize("fate", [5, 6, 7])
+def test_a_side_block_below_the_floor_never_stands_without_its_parents(fate: int) -> None:
+    """A log that was rotated keeps later writes and loses earlier ones."""
+    store = MemoryStore()
+    ledger = open_ledger(GENESIS, store, finalizes=False, flush_depth=2, flush_blocks=1)
+    side = [grow(ledger, ledger.chain_id, tag=1)]
+    extend(ledger, 10)
+    for _ in range(5):
+        side.append(grow(ledger, side[-1].id, tag=1))
+    store.lose_unsynced(random.Random(fate), rotated=True)
+    again = open_ledger(GENESIS, store, finalizes=False, flush_depth=2, flush_blocks=1)
+    replay(again)
+    known = [again.knows(block.id) for block in side]
+    assert known == sorted(known, reverse=True), "no child is known without its parent"
+    assert known[0]

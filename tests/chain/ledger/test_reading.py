@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from chain.changes import StateChange
 from chain.errors import InvalidEncoding
 from chain.genesis import COIN, Era
+from chain.hashing import BlockId
 from chain.ledger import AddressStats, Ledger
-from chain.ledger.tree import skip_height
+from chain.ledger.disk import IndexRow
+from chain.ledger.tree import BlockTree, skip_height
 from chain.transaction import BUNDLE, Transfer
 from tests.support.chains import (
     FEE,
@@ -184,3 +186,24 @@ def test_a_wrong_genesis_is_refused_with_a_sentence() -> None:
     )
     with pytest.raises(InvalidEncoding):
         open_ledger(wrong)
+
+
+def test_far_ancestors_are_found_without_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = open_ledger(finalizes=False, flush_depth=3, flush_blocks=1)
+    main = extend(ledger, 300)
+    tip = main[9]
+    for _ in range(320):
+        tip = grow(ledger, tip.id, tag=1)
+    reads: list[bytes] = []
+    plain = BlockTree.row
+
+    def row(tree: BlockTree, block: BlockId) -> IndexRow:
+        reads.append(block)
+        return plain(tree, block)
+
+    monkeypatch.setattr(BlockTree, "row", row)
+    assert ledger.ancestor(main[-1].id, 20) == main[19].id
+    assert len(reads) <= 2, "on the main chain the height index answers"
+    reads.clear()
+    assert ledger.ancestor(tip.id, 3) == main[2].id
+    assert len(reads) <= 40, "elsewhere skip links do"
