@@ -83,8 +83,20 @@ def hider(node: Node, effect: Effect) -> Said | None:
         )
         free = replace(message, block_id=ZERO_HASH, block=None, pre_prepare=b"")
         own = PrePrepare(message.view, message.height, block.id, node.address, block)
-        return [(None, free), (None, own)]
+        peers = [peer.address for peer in node.cluster.nodes if peer is not node]
+        said: Said = [(node.address, message)]
+        return said + [(peer, lie) for peer in peers for lie in (free, own)]
     return None
+
+
+def usurper(node: Node, effect: Effect) -> Said | None:
+    """As a new primary it opens its view with nothing prepared, and votes for a fresh block."""
+    message = effect.message if isinstance(effect, Broadcast) else None
+    if not isinstance(message, NewView) or message.is_free:
+        return None
+    said = hider(node, effect)
+    assert said is not None
+    return [(None, lie) for _, lie in said[1:3]]
 
 
 def view_racer(node: Node, effect: Effect) -> Said | None:

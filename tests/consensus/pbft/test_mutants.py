@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from consensus.contract import EngineConfig, Message, NodeId, Persist
 from consensus.pbft import (
+    PROTOCOL,
     PbftEngine,
     PbftProtocol,
     book,
@@ -18,11 +19,11 @@ from consensus.pbft import (
     replica,
     view_change,
 )
-from consensus.pbft.messages import ViewChange
+from consensus.pbft.messages import Commit, ViewChange
 from consensus.pbft.record import PbftRecord
-from tests.consensus.pbft.campaign import run_campaign
-from tests.consensus.pbft.liars import double_voter, equivocating_primary, hider
-from tests.support.engine_cluster import Node
+from tests.consensus.pbft.campaign import QUICK, run_campaign
+from tests.consensus.pbft.liars import double_voter, equivocating_primary, usurper
+from tests.support.engine_cluster import Cluster, Node
 
 
 class ForgetsItsRecord(PbftEngine):
@@ -92,14 +93,42 @@ def test_mutant_is_found_by_faults(engine: type[PbftEngine]) -> None:
     assert _is_found(lambda seed: run_campaign(seed, 4, protocol=protocol, rounds=20), 300)
 
 
+def _usurp() -> Cluster:
+    """Node 3 alone sees block X final and is cut off; then the primary of view 1 drops X."""
+    cluster = Cluster(PROTOCOL, 4, parameters=QUICK, background_sync_ms=None, latency_ms=(5, 10))
+    usurping = cluster.nodes[1]
+    usurping.honest, usurping.rewrite = False, usurper
+    witness = cluster.nodes[3]
+
+    def drop(source: Node, target: Node, message: Message) -> bool:
+        first_commit = isinstance(message, Commit) and message.view == 0
+        return (source is witness and witness.finalized_height > 0) or (
+            first_commit and target is not witness
+        )
+
+    cluster.drop = drop
+    cluster.start()
+    cluster.submit()
+    cluster.run_until(lambda: witness.finalized_height == 1, limit_ms=300)
+    cluster.run_for(600)
+    return cluster
+
+
 def test_new_view_taken_on_trust_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bug B2: nobody recomputes the choice, and a lying primary opens views with nothing."""
+    """Bug B2: nobody recomputes the choice, so a final block is replaced by another."""
     monkeypatch.setattr(inbox, "check_new_view", lambda message, members, parent: None)
+    with pytest.raises(AssertionError, match="another one"):
+        _usurp()
 
-    def run(seed: int) -> None:
-        run_campaign(seed, 4, rounds=20, make_liar=lambda node: setattr(node, "rewrite", hider))
 
-    assert _is_found(run, 300)
+def test_usurper_is_refused_and_the_final_block_stays() -> None:
+    """The same story with the check: the new view is refused, view 2 keeps the block."""
+    cluster = _usurp()
+    refused = {report.reason for node in cluster.nodes for report in node.reports}
+    assert refused == {"wrong-choice"}
+    cluster.heal()
+    cluster.submit()
+    cluster.run_until(lambda: min(node.finalized_height for node in cluster.nodes) >= 2)
 
 
 def test_quorum_of_a_half_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
