@@ -316,35 +316,44 @@ class PbftEngine(Inbox):
         self._set_timers()
 
     def _try_decide(self) -> bool:
-        """Committed: a quorum of commits, or a proof of it (section 4.2)."""
-        for height in range(self._record.height, self._record.height + HEIGHTS_AHEAD + 1):
-            certificate = self._book.committed(height, self._members)
-            if certificate is not None:
-                self._learn(certificate)
-        certificate, view = self._pending, self._view
-        if certificate is None:
+        """Committed: a quorum of commits, or a proof of it (section 4.2), lowest height first."""
+        if self._conflict:
             return False
-        if not view.knows(certificate.block_id):
-            if certificate.height >= self._record.height and not self._is_importing(certificate):
-                self._fetch(certificate.block_id, certificate.commits[0].signer)
-            return False
-        self._pending = None
-        head = view.header(certificate.block_id)
-        if certificate.height < self._record.height or head.height != certificate.height:
-            return False
-        try:
-            check_commit_certificate(certificate, view.validators(head.previous))
-        except InvalidProof:
-            return False
-        if not view.descends(head.id, self._final):
-            self._conflict = True
-            self._emit(Trace("conflicting-finality", {"height": head.height}))
-            return False
-        self._decide(head, certificate)
-        return True
+        height, unknown = self._record.height, None
+        if self._pending is not None and self._pending.height < height:
+            self._pending = None
+        found = [
+            self._book.committed(at, self._members)
+            for at in range(height, height + HEIGHTS_AHEAD + 1)
+        ]
+        for certificate in (*found, self._pending):
+            if certificate is None:
+                continue
+            if not self._view.knows(certificate.block_id):
+                unknown = certificate
+            elif self._is_next(certificate):
+                self._decide(self._view.header(certificate.block_id), certificate)
+                return True
+        if unknown is not None and self._importing != unknown.block_id:
+            self._fetch(unknown.block_id, unknown.commits[0].signer)
+        return False
 
-    def _is_importing(self, certificate: CommitCertificate) -> bool:
-        return self._importing == certificate.block_id
+    def _is_next(self, certificate: CommitCertificate) -> bool:
+        """Whether a certificate of a known block moves finality on. One that lies is dropped."""
+        view = self._view
+        head = view.header(certificate.block_id)
+        is_sound = head.height == certificate.height
+        try:
+            if is_sound:
+                check_commit_certificate(certificate, view.validators(head.previous))
+        except InvalidProof:
+            is_sound = False
+        if is_sound and not view.descends(head.id, self._final):
+            self._conflict, is_sound = True, False
+            self._emit(Trace("conflicting-finality", {"height": head.height}))
+        if not is_sound and certificate is self._pending:
+            self._pending = None
+        return is_sound
 
     def _decide(self, head: BlockHead, certificate: CommitCertificate) -> None:
         record = self._record
