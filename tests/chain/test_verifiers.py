@@ -1,6 +1,6 @@
 """One rule, ZIP-215: zebra is exactly it, and the plain Python code is too.
 
-The vectors are written down in tests/vectors/ed25519.json; ``python -m tests.chain.test_verifiers``
+The vectors are written down in tests/vectors/ed25519.json; ``python tests/chain/test_verifiers.py``
 prints them anew from the plain code.
 """
 
@@ -270,6 +270,8 @@ def cases_of_small_order() -> dict[str, tuple[bytes, bytes, bytes]]:
     small = mixed_order(5, 7, 0, 0, MESSAGE)
     cases: dict[str, tuple[bytes, bytes, bytes]] = {
         "small scalars": small,
+        "s is L where zero is good": (torsion[1], MESSAGE, torsion[1] + number(slow.L)),
+        "s is zero where that is good": (torsion[1], MESSAGE, torsion[1] + number(0)),
         "key of small order": (torsion[1], MESSAGE, small.signature[:32] + number(7)),
         "key is the identity": (number(1), MESSAGE, slow.compress(slow.BASE) + number(1)),
         "key has a part of order 8": mixed_order(5, 7, 1, 0, MESSAGE),
