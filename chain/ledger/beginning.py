@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from chain.address import Address
 from chain.block import Block
+from chain.execution import Credit
 from chain.genesis import GENESIS_PREVIOUS, Genesis
 from chain.hashing import sha256d
 from chain.header import VERSION, Header
@@ -39,6 +40,15 @@ def genesis_state(genesis: Genesis) -> StateTree:
     entries[SUPPLY_KEY] = encode_supply(sum(item.amount for item in genesis.allocations))
     entries[VALIDATORS_KEY] = encode_validators(genesis.validator_set)
     return EMPTY.update({key: value for key, value in entries.items() if value is not None})
+
+
+def genesis_credits(genesis: Genesis) -> tuple[Credit, ...]:
+    """The allocations, as what block 0 paid out; none of amount zero."""
+    return tuple(
+        Credit(allocation.address, allocation.amount)
+        for allocation in genesis.allocations
+        if allocation.amount
+    )
 
 
 def genesis_block(genesis: Genesis) -> Block:

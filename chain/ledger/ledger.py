@@ -23,9 +23,8 @@ from chain.errors import DamagedStore, ForeignStore, InvalidBlock, InvalidTransa
 from chain.execution import BlockExecution, Executed
 from chain.genesis import Era, Genesis, era_at
 from chain.hashing import BlockId
-from chain.ledger.beginning import genesis_block, genesis_state
+from chain.ledger.beginning import genesis_block, genesis_credits, genesis_state
 from chain.ledger.disk import (
-    BASE_KEY,
     FINAL_KEY,
     GENESIS_KEY,
     HEAD_KEY,
@@ -38,7 +37,6 @@ from chain.ledger.disk import (
     Rows,
     body_key,
     delta_key,
-    height_key,
     index_key,
     proof_key,
     result_key,
@@ -118,16 +116,16 @@ class Ledger(Reading):
         block, validators = self.genesis_block, genesis.validator_set
         state = genesis_state(genesis)
         row = IndexRow(block.head, _weight_bytes(0), block.previous, validators.hash)
+        # Allocations are block 0's credits, so that an address's sums give its balance.
+        result = ResultRow((), genesis_credits(genesis))
+        entry = Entry(block, row, state, result, (), stored=False, synced=False)
         rows: Rows = {
             GENESIS_KEY: genesis.raw,
-            BASE_KEY: codec.encode(BaseRow(block.id, 0)),
             HEAD_KEY: block.id,
-            body_key(0, block.id): block.raw,
-            index_key(block.id): codec.encode(row),
-            result_key(block.id): codec.encode(ResultRow((), ())),
-            height_key(0): block.id,
             validators_key(validators.hash): codec.encode(validators),
         }
+        rows.update(block_rows(entry, with_delta=False))
+        rows.update(advance_rows(disk, (entry,))[0])
         rows.update({STATE + key: value for key, value in state.items()})
         disk.write(rows, sync=True)
 

@@ -35,7 +35,7 @@ def test_reading_is_the_same_above_and_below_the_base() -> None:
         ledger.block(block.id),
     )
     assert before[0] is not None and before[0].height == 1
-    assert [located.position for located in before[1]] == [0]
+    assert [located.position for located in before[1]] == [0, -1]
     assert [located.position for located in before[2]] == [-1]
     last = extend(ledger, 5)[-1]
     assert len(ledger.finalize(last.id, None)) == 6

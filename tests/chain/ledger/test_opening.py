@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from chain.errors import DamagedStore, ForeignStore
+from chain.execution import Credit
+from chain.genesis import COIN
 from chain.hashing import BlockId
 from chain.ledger import Ledger
 from chain.proof import Proof
@@ -32,7 +34,10 @@ def test_a_fresh_database_begins_with_genesis_on_disk() -> None:
     assert ledger.head() == ledger.finalized() == ledger.chain_id == ledger.stored_head()
     assert ledger.record() is None
     assert ledger.block(ledger.chain_id) == ledger.genesis_block
-    assert ledger.receipts(ledger.chain_id) == () == ledger.credits(ledger.chain_id)
+    assert ledger.receipts(ledger.chain_id) == ()
+    assert ledger.credits(ledger.chain_id) == tuple(
+        Credit(address(number), 1_000 * COIN) for number in range(4)
+    )
     store.lose_unsynced()
     assert open_ledger(GENESIS, store).chain_id == ledger.chain_id
 

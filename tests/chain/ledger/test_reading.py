@@ -106,7 +106,7 @@ def test_a_history_is_paged_newest_first(flush: Callable[[Ledger], None]) -> Non
         block = grow(ledger, ledger.head(), payments, changes=changes)
         ledger.set_head(block.id)
     flush(ledger)
-    expected = [(h, p) for h in range(7, 0, -1) for p in (2, 1, -1)]
+    expected = [(h, p) for h in range(7, 0, -1) for p in (2, 1, -1)] + [(0, -1)]
     whole = ledger.history(address(1), count=100)
     assert [(located.height, located.position) for located in whole] == expected
     assert [located.transaction is None for located in whole] == [p == -1 for _, p in expected]
@@ -119,18 +119,18 @@ def test_a_history_is_paged_newest_first(flush: Callable[[Ledger], None]) -> Non
             before = (page[-1].height, page[-1].position)
         assert paged == whole
     assert ledger.history(address(1), before=(3, 1), count=2) == whole[14:16] != []
-    assert ledger.history(address(1), before=(1, -1)) == []
+    assert ledger.history(address(1), before=(0, -1)) == []
     assert ledger.history(address(77)) == []
     assert ledger.address_stats(address(77)) == AddressStats()
-    # Two payments a block, and the reward with the fees of three transactions.
+    # Two payments a block, the reward with the fees of three transactions, and the allocation.
+    start = 1_000 * COIN
     assert ledger.address_stats(address(1)) == AddressStats(
-        21, 21, 7 * (5 + 7 + 100 + 3 * FEE), 0, 0
+        22, 22, start + 7 * (5 + 7 + 100 + 3 * FEE), 0, 0
     )
-    assert ledger.address_stats(address(0)) == AddressStats(14, 0, 0, 14, 7 * (12 + 2 * FEE))
-    stats = ledger.address_stats(address(1))
-    start = 1_000 * COIN  # an allocation is no credit of any block
-    balance = ledger.account(address(1)).balance
-    assert start + stats.funded_sum - stats.spent_sum == balance
+    assert ledger.address_stats(address(0)) == AddressStats(15, 1, start, 14, 7 * (12 + 2 * FEE))
+    for number in range(5):
+        stats = ledger.address_stats(address(number))
+        assert stats.funded_sum - stats.spent_sum == ledger.account(address(number)).balance
 
 
 def test_failed_transfers_touch_their_sender_only() -> None:
@@ -139,10 +139,12 @@ def test_failed_transfers_touch_their_sender_only() -> None:
     mixed = make_transaction(ledger.chain_id, 0, 0, actions, mode=BUNDLE)
     block = grow(ledger, ledger.head(), [mixed])
     ledger.set_head(block.id)
-    assert len(ledger.history(address(0))) == len(ledger.history(address(1))) == 1
-    assert ledger.history(address(2)) == []
-    assert ledger.address_stats(address(0)) == AddressStats(1, 1, 3, 1, 1 + 3 + FEE)
-    assert ledger.address_stats(address(1)) == AddressStats(1, 1, 1, 0, 0)
+    touched = [len(ledger.history(address(number))) - 1 for number in range(3)]
+    assert touched == [1, 1, 0]
+    start = 1_000 * COIN
+    assert ledger.address_stats(address(0)) == AddressStats(2, 2, start + 3, 1, 1 + 3 + FEE)
+    assert ledger.address_stats(address(1)) == AddressStats(2, 2, start + 1, 0, 0)
+    assert ledger.address_stats(address(2)) == AddressStats(1, 1, start, 0, 0)
 
 
 def test_what_is_not_there_is_none() -> None:
