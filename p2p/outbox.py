@@ -91,3 +91,7 @@ class Outbox:
         piece = encode_frame(Piece(last, body))
         self._limits.spend(Piece.code, len(piece), Piece.lane, now_ms)
         return piece
+
+    def take_consensus(self) -> bytes | None:
+        """The next frame of the consensus lane only: what a link that ends still has to say."""
+        return self.take(0) if self._consensus else None

@@ -118,6 +118,7 @@ class Transport:
         self._dialing: dict[tuple[str, int], Entry] = {}
         self._encoded: tuple[PeerMessage | None, bytes] = (None, b"")
         self._listener: Listener | None = None
+        self._started = False
         self._stopping = False
 
     # -- life
@@ -126,6 +127,7 @@ class Transport:
         """Listens and begins to dial. Raises OSError where the address cannot be bound."""
         self._loop = asyncio.get_running_loop()
         self.failed = self._loop.create_future()
+        self._started = True
         self._client_tls = tls.client_context()
         if self._settings.listen:
             self._listener = Listener(
@@ -140,7 +142,10 @@ class Transport:
         self._spawn(self._tick_loop())
 
     async def stop(self) -> None:
-        """Says goodbye, closes everything, leaves no task behind; a second or two at most."""
+        """Says goodbye, closes everything, leaves no task behind; a second or two at most.
+
+        Consensus messages that were sent before still go out. May be called at any time.
+        """
         self._stopping = True
         closing = [link.done for link in self._links.values()]
         for link in list(self._links.values()):
@@ -153,7 +158,7 @@ class Transport:
             await asyncio.wait(self._tasks)
         if self._listener is not None:
             await self._listener.close()
-        if not self.failed.done():
+        if self._started and not self.failed.done():
             self.failed.cancel()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -522,6 +527,9 @@ class Transport:
                     unyielded = 0
                     await asyncio.sleep(0)
             if link.goodbye is not None:
+                # A leader that stops hands over first: that must not be lost in the queue.
+                while (frame := link.outbox.take_consensus()) is not None:
+                    await link.socket.send_bytes(frame)
                 await link.socket.send_bytes(encode_frame(link.goodbye))
             await link.socket.close()
         except OSError:

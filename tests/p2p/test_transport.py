@@ -24,7 +24,7 @@ from p2p.wire import (
     Transactions,
     encode_frame,
 )
-from tests.support.peers import Stranger, make_hello
+from tests.support.peers import Node, Stranger, make_hello
 
 pytestmark = [
     pytest.mark.filterwarnings("error::ResourceWarning"),
@@ -654,6 +654,26 @@ async def test_stop_is_prompt_and_the_others_are_told(start):
     await dialer.until(lambda: dialer.left == [(listener.key, "shutdown")])
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", listener.transport.port)
+
+
+async def test_what_was_sent_to_the_consensus_lane_before_the_stop_still_arrives(start):
+    listener, dialer = await link(start)
+    for _ in range(500):
+        dialer.transport.send(listener.key, VOTE)
+    await dialer.transport.stop()
+    await listener.until(lambda: listener.left == [(dialer.key, "shutdown")])
+    assert listener.messages == [(dialer.key, VOTE)] * 500
+
+
+async def test_stop_does_no_harm_before_the_start_after_a_failed_one_or_twice(start):
+    node = await start(1)
+    await Node(2).transport.stop()
+    failed = Node(3, settings=TransportSettings(port=node.transport.port))
+    with pytest.raises(OSError):
+        await failed.transport.start()
+    await failed.transport.stop()
+    await node.transport.stop()
+    await node.transport.stop()
 
 
 async def test_the_book_survives_a_restart(start):
