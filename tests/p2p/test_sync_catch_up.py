@@ -338,6 +338,20 @@ def test_bodies_that_nobody_has_end_sync() -> None:
     net.run(lambda: not fresh.sync.syncing, limit_ms=20_000)
 
 
+def test_a_heavier_chain_that_nobody_can_serve_does_not_hide_a_lighter_one() -> None:
+    net = Net()
+    heavy, light = branch(GENESIS, 800, 1), branch(GENESIS, 300)
+    pruned, full = net.node("pruned"), net.node("full")
+    pruned.chain.grow(heavy)
+    pruned.chain.pruned_below = 500
+    full.chain.grow(light)
+    fresh = net.node("fresh")
+    net.link(fresh, pruned)
+    net.run(limit_ms=500)
+    net.link(fresh, full)
+    net.run(lambda: caught_up(fresh, light), limit_ms=30_000)
+
+
 def test_heads_ahead_of_the_clock_wait_for_their_time() -> None:
     net = Net()
     blocks = branch(GENESIS, 40)  # one a second: the clock stands at the first one's time
@@ -431,7 +445,7 @@ def test_a_trickling_peer_does_not_hold_the_window_up() -> None:
             del net.tampers[trickler.key]
             net.send(trickler.key, to, message)
             net.tampers[trickler.key] = trickle
-        assert net.now_ms < 60_000
+        assert net.now_ms < 30_000
     assert fresh.reported == {}
 
 
