@@ -6,16 +6,18 @@ import msgspec
 import pytest
 
 from chain.block import Block
-from p2p.actions import PeerKey
+from p2p.actions import Misbehaved, PeerKey, SendTo
 from p2p.wire import (
     AnnounceBlock,
     BlockBody,
     GetBlocks,
+    GetHeads,
     Heads,
     Hello,
     NoBlocks,
     PeerMessage,
     Status,
+    encode_frame,
 )
 from tests.p2p.simnet import (
     BAD_HEAD,
@@ -490,3 +492,42 @@ def test_an_announced_head_that_breaks_the_rules_is_misbehaviour() -> None:
     net.send(right.key, left.key, AnnounceBlock(torn, False))
     net.run(limit_ms=100)
     assert left.reported[right.key] == ["bad-head", "manifest-not-in-block"]
+
+
+def test_an_answer_of_large_heads_is_cut_and_header_requests_are_counted() -> None:
+    chain = FakeChain()
+    parent, blocks = GENESIS, []
+    for _ in range(200):
+        parent = make_block(parent, b"c" * 60_000)
+        blocks.append(parent)
+    chain.grow(blocks)
+    net = Net()
+    server, client = net.node("server", chain), net.node("client")
+    net.link(client, server)
+    ask = GetHeads((GENESIS.id,), bytes(32), 500)
+    first = server.sync.on_get_heads(client.key, ask, 10)[0]
+    assert isinstance(first, SendTo) and isinstance(first.message, Heads)
+    assert 0 < len(encode_frame(first.message)) < Heads.size_max
+    answers = [server.sync.on_get_heads(client.key, ask, 10) for _ in range(60)]
+    assert answers[0] != [Misbehaved(client.key, "too-many-requests")]
+    assert answers[-1] == [Misbehaved(client.key, "too-many-requests")]
+    later = server.sync.on_get_heads(client.key, ask, 5_000)
+    assert isinstance(later[0], SendTo)
+    net.run(lambda: caught_up(client, tuple(blocks)), limit_ms=20_000)
+
+
+def test_bodies_are_served_in_bursts() -> None:
+    chain = FakeChain()
+    parent, blocks = GENESIS, []
+    for _ in range(64):
+        parent = make_block(parent, b"c" * 65_000)
+        blocks.append(parent)
+    chain.grow(blocks)
+    net = Net()
+    server, client = net.node("server", chain), net.node("client")
+    net.link(client, server)
+    ask = GetBlocks(tuple(block.id for block in blocks))
+    served = server.sync.on_get_blocks(client.key, ask, 10)
+    served += server.sync.on_get_blocks(client.key, ask, 10)
+    assert len(served) == 65, "4 MB of bodies of 65 kB: a burst ends with the body that fills it"
+    assert len(server.sync.tick(50)) >= 60
