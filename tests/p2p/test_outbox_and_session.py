@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from p2p.limits import LANE_BYTES, MESSAGE_RATES, MessageLimits, Rate
@@ -205,3 +207,19 @@ def test_what_came_while_we_were_stopped_is_no_flood():
 
 def test_a_goodbye_ends_it():
     assert session().receive(encode_frame(Goodbye("shutdown", "x")), 0) == Closed("shutdown", "x")
+
+
+def test_no_frame_makes_a_session_stumble():
+    rng = random.Random(1)
+    good = [
+        encode_frame(message) for message in (VOTE, GetPeers(), Ping(1), Piece(False, b"\x22" * 40))
+    ]
+    kinds = set()
+    for _ in range(5_000):
+        frame = bytearray(rng.choice(good))
+        for _ in range(rng.randrange(1, 4)):
+            frame[rng.randrange(len(frame))] = rng.randrange(256)
+        if rng.random() < 0.3:
+            frame = frame[: rng.randrange(len(frame))] + rng.randbytes(rng.randrange(40))
+        kinds.add(type(session().receive(bytes(frame), 0)))
+    assert kinds == {Delivered, Fault, Reply, type(None)}

@@ -9,8 +9,12 @@ import socket
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
 
+from p2p import tls
+from p2p.handshake import DialerHandshake
 from p2p.limits import MESSAGE_RATES, Rate
+from p2p.link import Dialer, read_frame
 from p2p.peers import StaticPeer
 from p2p.transport import TransportSettings
 from p2p.wire import (
@@ -160,9 +164,6 @@ async def test_there_is_room_for_so_many_strangers_and_for_every_static_peer(sta
 
 
 async def answer(stranger):
-    from p2p.handshake import DialerHandshake
-    from p2p.link import read_frame
-
     speaker = DialerHandshake(stranger.mine, stranger.seed, stranger.dialer.key)
     return speaker.answer(await read_frame(stranger.socket))
 
@@ -191,18 +192,33 @@ async def test_a_listener_with_another_key_than_the_one_dialed_gets_not_a_byte(s
 
 
 async def test_a_man_in_the_middle_with_a_key_of_his_own_is_refused(start):
-    """He answers the dialer under his own certificate and relays challenge and hello."""
-    from p2p.handshake import DialerHandshake
-
+    """A proxy under its own certificate, which the victim reached by a bare address; it relays
+    every frame of the handshake between the two honest ends."""
     listener = await start(1)
-    async with Stranger(3, listener) as middle:
-        middle_key = bytes([7]) * 32
-        challenge = (await middle.socket.receive()).data
-        # The victim reached the man in the middle, by a bare address, and answers him honestly.
-        victim = DialerHandshake(make_hello(key=middle.key), middle.seed, middle_key)
-        await middle.say(victim.answer(challenge))
-        assert await middle.farewell() == "bad-proof"
-    assert listener.joined == []
+    seed = bytes([7]) * 32
+
+    async def relay(request):
+        near = web.WebSocketResponse(compress=False)
+        await near.prepare(request)
+        async with Dialer(tls.client_context(), listener.key) as dialer:
+            far = await dialer.connect("127.0.0.1", listener.transport.port, "/p2p")
+            await near.send_bytes(await read_frame(far))  # the challenge
+            await far.send_bytes(await read_frame(near))  # the victim's hello, proof and all
+            await near.send_bytes(await read_frame(far))  # what the listener says to it
+            await near.receive()
+        return near
+
+    server = await asyncio.get_running_loop().create_server(
+        web.Server(relay), "127.0.0.1", 0, ssl=tls.server_context(seed)
+    )
+    port = server.sockets[0].getsockname()[1]
+    victim = await start(2, static=[StaticPeer("127.0.0.1", port)])
+    await victim.until(lambda: bool(victim.transport.dial_failures))
+    await victim.transport.stop()
+    server.close()
+    await server.wait_closed()
+    assert victim.transport.dial_failures[("127.0.0.1", port)].reason == "bad-proof"
+    assert (listener.joined, victim.joined) == ([], [])
 
 
 # -- two links between the same two
@@ -359,8 +375,6 @@ async def test_whoever_says_nothing_before_the_deadline_is_cut(start):
 
 
 async def test_a_request_that_trickles_is_cut_all_the_same(start):
-    from p2p import tls
-
     listener = await start(1, settings=TransportSettings(handshake_timeout_ms=300))
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", listener.transport.port, ssl=tls.client_context()
@@ -425,8 +439,6 @@ async def test_links_work_over_ipv6(start):
 
 
 async def test_other_paths_are_answered_with_a_404_and_hung_up_on(start):
-    from p2p import tls
-
     listener = await start(1)
     connector = aiohttp.TCPConnector(ssl=tls.client_context())
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -544,10 +556,6 @@ async def test_an_unasked_list_of_peers_is_not_believed(start):
 
 
 async def test_a_redirect_is_not_followed(start):
-    from aiohttp import web
-
-    from p2p import tls
-
     async def elsewhere(request):
         return web.Response(status=302, headers={"Location": "https://127.0.0.1:1/p2p"})
 
