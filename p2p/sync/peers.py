@@ -65,6 +65,7 @@ class SyncPeer:
         self.status_ms: int | None = None
         self.status_sent: bytes = b""
         self.proof_due_ms: int | None = None
+        self.proof_sent_ms = 0
         self.proof_sent: BlockId | None = None
 
     # --------------------------------------------------------------------------------- trust

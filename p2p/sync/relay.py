@@ -19,6 +19,10 @@ PROOF_GRACE_MS: Final = 300
 PROOF_GRACE_AT_ONCE_MS: Final = STATUS_INTERVAL_MS + 500
 """Where each head is final at once, bodies bring their proofs along, and a peer's next status shows
 that it needs none."""
+PROOF_REACH: Final = 4
+"""Blocks above its head that a peer may hold without saying so: proposals not decided there."""
+PROOF_REPEAT_MS: Final = 10_000
+"""A proof that did not help is sent again after this long: the block may have come since."""
 WEIGHT_BYTES_MAX: Final = 32
 """Bytes of a weight on the wire; a greater one shows as the greatest."""
 
@@ -101,19 +105,26 @@ class Relay:
         grace_ms = PROOF_GRACE_AT_ONCE_MS if self._final_at_once else PROOF_GRACE_MS
         actions: list[Action] = []
         for peer in self._peers.values():
-            if not self._wants_proof(peer, block_id, height):
+            if not self._wants_proof(peer, block_id, height, now_ms):
                 peer.proof_due_ms = None
             elif peer.proof_due_ms is None:
                 peer.proof_due_ms = now_ms + grace_ms
             elif now_ms >= peer.proof_due_ms:
                 peer.proof_due_ms = None
-                peer.proof_sent = block_id
+                peer.proof_sent, peer.proof_sent_ms = block_id, now_ms
                 actions.append(SendTo(peer.key, FinalityProof(block_id, proof)))
         return actions
 
-    def _wants_proof(self, peer: SyncPeer, block_id: BlockId, height: int) -> bool:
-        if peer.finalized_height >= height or peer.proof_sent == block_id:
+    def _wants_proof(self, peer: SyncPeer, block_id: BlockId, height: int, now_ms: int) -> bool:
+        """Whether it lacks the proof, and may hold the block although it does not say so.
+
+        A proposal that was imported before a crash is known, but neither head nor final: then the
+        proof is all that its holder lacks, and nothing else would bring it.
+        """
+        if peer.finalized_height >= height:
             return False
-        if block_id in peer.known:
+        if peer.proof_sent == block_id and now_ms - peer.proof_sent_ms < PROOF_REPEAT_MS:
+            return False
+        if block_id in peer.known or peer.height + PROOF_REACH >= height:
             return True
         return peer.head is not None and peer.height >= height and self._chain.knows(peer.head)
