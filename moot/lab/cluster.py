@@ -100,9 +100,13 @@ class Cluster:
 
         self.world.after(every_ms, send)
 
-    def transfer(self, rng: random.Random, node: SimulatedNode) -> None:
+    def transfer(
+        self, rng: random.Random, node: SimulatedNode, sender: CheapKey | None = None
+    ) -> None:
+        """One payment through ``node``; from a random user unless one is named."""
         core = node.running
-        sender, recipient = rng.sample(self.users, 2)
+        sender = sender or rng.choice(self.users)
+        recipient = rng.choice([user for user in self.users if user is not sender])
         nonce = core.mempool.next_nonce(sender.address, core.ledger)
         draft = Transaction(
             sender.address, nonce, 2_000, 0, 0, (Transfer(recipient.address, rng.randrange(1, 99)),)

@@ -137,10 +137,15 @@ def test_miners_apart_longer_than_the_depth_agree_on_the_heavier_branch_afterwar
     """The side with more power wins; what only the other side had mined returns and is mined."""
     cluster = Cluster("pow", 5, 21, mean_find_ms=5_000)
     cluster.start()
-    cluster.load(200)
     cluster.run(10_000)
     cluster.network.partition(cluster.nodes[:3], cluster.nodes[3:])
-    cluster.run(60_000)
+    rng = cluster.world.rng("test")
+    for _ in range(30):
+        # User 0 pays on both sides with the same nonces; users 1 and 2 on one side each.
+        for node, payers in ((cluster.nodes[0], (0, 1)), (cluster.nodes[4], (0, 2))):
+            for payer in payers:
+                cluster.transfer(rng, node, cluster.users[payer])
+        cluster.run(2_000)
     heavy, light = cluster.nodes[0].running, cluster.nodes[4].running
     fork_heights = (
         light.ledger.height(light.ledger.head()),
@@ -160,13 +165,16 @@ def test_miners_apart_longer_than_the_depth_agree_on_the_heavier_branch_afterwar
     height = min(ledger.height(ledger.head()) for ledger in ledgers) - 2
     heads = {ledger.ancestor(ledger.head(), height) for ledger in ledgers}
     assert len(heads) == 1, [show_id(head) for head in heads]
-    returned = 0
+    returned = doubly_spent = 0
     for payment in displaced:
         if heavy.ledger.transaction(payment.id) or payment.id in heavy.mempool:
             returned += 1
         else:  # another payment of the same sender took its nonce on the heavier side
+            assert payment.sender == cluster.users[0].address
             assert heavy.ledger.account(payment.sender).nonce > payment.nonce
+            doubly_spent += 1
     assert returned
+    assert doubly_spent
     height = min(ledger.height(ledger.confirmed()) for ledger in ledgers)
     roots = {ledger.header(ledger.id_at(height) or b"").manifest.state_root for ledger in ledgers}
     assert len(roots) == 1
