@@ -531,3 +531,24 @@ def test_bodies_are_served_in_bursts() -> None:
     served += server.sync.on_get_blocks(client.key, ask, 10)
     assert len(served) == 65, "4 MB of bodies of 65 kB: a burst ends with the body that fills it"
     assert len(server.sync.tick(50)) >= 60
+
+
+def test_heads_whose_manifest_is_not_in_their_block_are_refused() -> None:
+    net = Net()
+    blocks = branch(GENESIS, 50)
+    forger, honest = holders(net, blocks, 2)
+
+    def forge(sender: PeerKey, to: PeerKey, message: PeerMessage) -> list[PeerMessage]:
+        if not isinstance(message, Heads):
+            return [message]
+        manifest = msgspec.structs.replace(message.heads[-1].manifest, reward=10**9)
+        torn = msgspec.structs.replace(message.heads[-1], manifest=manifest)
+        return [Heads((*message.heads[:-1], torn))]
+
+    net.tampers[forger.key] = forge
+    fresh = net.node("fresh")
+    net.link(fresh, forger)
+    net.run(limit_ms=200)
+    assert fresh.reported[forger.key] == ["manifest-not-in-block"]
+    net.link(fresh, honest)
+    net.run(lambda: caught_up(fresh, blocks), limit_ms=5_000)
