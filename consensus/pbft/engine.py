@@ -22,7 +22,7 @@ from typing import Final
 
 from chain.block import Block, BlockHead
 from chain.errors import InvalidMessage, InvalidProof
-from chain.hashing import ZERO_HASH, BlockId, show_id
+from chain.hashing import ZERO_HASH, BlockId
 from chain.view import ChainView
 from consensus.contract import (
     Answer,
@@ -35,14 +35,12 @@ from consensus.contract import (
     Finalize,
     Import,
     MessageReceived,
-    NodeId,
     Now,
     ProofSeen,
     ReadRequested,
     Report,
     SetHead,
     Started,
-    Status,
     Stop,
     StopRequested,
     SyncChanged,
@@ -53,7 +51,6 @@ from consensus.contract import (
 )
 from consensus.pbft.book import HEIGHTS_AHEAD
 from consensus.pbft.certificates import check_commit_certificate
-from consensus.pbft.inbox import Inbox
 from consensus.pbft.messages import (
     Commit,
     CommitCertificate,
@@ -65,7 +62,7 @@ from consensus.pbft.messages import (
 )
 from consensus.pbft.record import Choice, Proposal
 from consensus.pbft.replica import CLOCK_TIMER, RESEND_TIMER, VIEW_TIMER
-from consensus.pbft.status import missing_members, name_of, names, phase_of, vote_rows
+from consensus.pbft.status import Spokesman
 from consensus.pbft.view_change import (
     check_view_change,
     choice,
@@ -79,7 +76,7 @@ HEIGHTS_IN_FLIGHT: Final = 1
 """One height is open at a time."""
 
 
-class PbftEngine(Inbox):
+class PbftEngine(Spokesman):
     """A replica of PBFT (section 4); an observer where ``me`` is no validator."""
 
     def handle(self, event: Event, view: ChainView, now: Now) -> list[Effect]:
@@ -116,97 +113,6 @@ class PbftEngine(Inbox):
                 pass  # BlockImported changes what the view knows; the rules below look there
         self._advance()
         return self._effects
-
-    def status(self, view: ChainView, now: Now) -> Status:
-        """For people: where the round stands, who voted, and why it waits."""
-        record, members = self._record, self._members
-        if not len(members):
-            return Status(facts={"height": record.height, "phase": "no validators"})
-        proposal, primary = self._proposal, self._primary
-        what, have, need, missing = missing_members(
-            members, self._book, self._view_changes, record, proposal, primary
-        )
-        is_waiting = self._view_timer is not None or not record.active
-        facts: dict[str, int | str] = {
-            "height": record.height,
-            "view": record.view,
-            "phase": phase_of(record, proposal, self._is_ready()),
-            "primary": name_of(members, primary),
-            "role": self._role(),
-            "validators": len(members),
-            "quorum": self._quorum,
-            "proposal": "-" if proposal is None else show_id(proposal.block_id),
-            "prepared view": "-" if record.prepared is None else record.prepared.view,
-            what: f"{have} of {need}",
-            "failed views in a row": self._failed_views,
-            "view timeout (ms)": self._parameters.timeout_ms(self._failed_views),
-            "transactions waiting": self._waiting,
-        }
-        if self._view_timer is not None:
-            facts["view ends in (ms)"] = max(0, self._view_timer.at_ms - now.steady_ms)
-        counted = f"Height {record.height}, view {record.view}: {have} of {need} needed {what}"
-        why = (
-            *self._silence(),
-            *(
-                (f"{counted}; missing: {names(members, missing)}.",)
-                if is_waiting and have < need
-                else ()
-            ),
-        )
-        return Status(
-            facts=facts,
-            tables={"votes": vote_rows(members, self._book, self._view_changes, record)},
-            why=why + self._advice(now, is_waiting and have < need, missing),
-            leader=primary,
-            round=record.view,
-            missing=self._silent(now, missing) if is_waiting else (),
-        )
-
-    def _role(self) -> str:
-        if self._me not in self._members:
-            return "observer"
-        return "primary" if self._primary == self._me else "backup"
-
-    def _silence(self) -> tuple[str, ...]:
-        """Why this node itself says nothing."""
-        if self._conflict:
-            return (
-                "Two certified blocks contradict each other: more than f validators lied. "
-                "Stop this node and compare the chains of several operators.",
-            )
-        if self._me not in self._members:
-            return ("This node is an observer: its key is not among the validators.",)
-        if self._syncing:
-            return ("This node is catching up and does not vote until it has.",)
-        if self._listening:
-            return (
-                f"The record of this node's votes was lost: it listens until height "
-                f"{self._listen_until} is final. If every validator lost its record, "
-                "restore one from a backup.",
-            )
-        if self._saved is not None:
-            return ("This node re-executes stored blocks before it votes again.",)
-        return ()
-
-    def _silent(self, now: Now, missing: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
-        """Those of ``missing`` that have not been heard for a whole view timeout."""
-        since_ms = now.steady_ms - self._parameters.view_timeout_ms
-        return tuple(
-            member
-            for member in missing
-            if member != self._me and self._heard_ms.get(member, self._settled_ms) <= since_ms
-        )
-
-    def _advice(self, now: Now, is_waiting: bool, missing: tuple[NodeId, ...]) -> tuple[str, ...]:
-        silent = self._silent(now, missing) if is_waiting else ()
-        if not silent:
-            return ()
-        seconds = self._parameters.view_timeout_ms / 1000
-        who = names(self._members, silent)
-        return (
-            f"Nothing heard for {seconds:g} s from: {who}. Check that they run and that "
-            "their links are up.",
-        )
 
     # ------------------------------------------------------------------------------ beginnings
 
@@ -266,16 +172,15 @@ class PbftEngine(Inbox):
         if block is None:
             self._nothing_to_build = True
             return
-        record = self._record
-        stale = building != self._round or block.previous != self._final
-        if stale or not self._may_propose():
-            return
-        self._body = block
-        self._replace(pre_prepare=Choice(record.view, block.id))
-        message = PrePrepare(record.view, record.height, block.id, self._me, block)
-        self._speak(message, (block.id,))
+        if building == self._round and block.previous == self._final and self._may_propose():
+            self._built = block
+            if not self._view.knows(block.id):
+                self._emit(Import(block, "own"))
 
     def _on_rejected(self, block: BlockId) -> None:
+        if self._built is not None and block == self._built.id:
+            self._built, self._nothing_to_build = None, True
+            self._emit(Trace("own-block-rejected", {"height": self._record.height}))
         proposal = self._proposal
         if proposal is not None and block == proposal.block_id and block != self._vetted:
             self._refuse("invalid-block")
@@ -309,6 +214,7 @@ class PbftEngine(Inbox):
             or self._try_vet()
             or self._try_prepare()
             or self._try_commit()
+            or self._try_propose()
             or self._try_build()
         ):
             pass
@@ -368,7 +274,7 @@ class PbftEngine(Inbox):
         if self._listening and self._listen_until is not None:
             self._listening = head.height < self._listen_until
         self._body = self._importing = self._vetted = self._refused = None
-        self._building, self._nothing_to_build = None, False
+        self._building, self._built, self._nothing_to_build = None, None, False
         self._waiting = 0  # the node says again what waits after SetHead
         self._failed_views, self._settled_ms = 0, self._now.steady_ms
         self._book.forget_below(head.height + 1)
@@ -529,16 +435,6 @@ class PbftEngine(Inbox):
         self._emit(Report(peer=self._primary, reason=reason))
         self._start_view_change(self._record.view + 1)
 
-    def _is_ready(self) -> bool:
-        proposal = self._proposal
-        return (
-            self._record.active
-            and self._can_speak
-            and proposal is not None
-            and self._vetted == proposal.block_id
-            and self._view.knows(proposal.block_id)
-        )
-
     def _try_prepare(self) -> bool:
         """A backup agrees to the proposal; the primary has done so by proposing it (4.2)."""
         proposal, record = self._proposal, self._record
@@ -582,7 +478,22 @@ class PbftEngine(Inbox):
             and not said
         )
 
+    def _try_propose(self) -> bool:
+        """The primary proposes the block that it built, once it is imported (section 4.2)."""
+        block, record = self._built, self._record
+        if block is None or not self._view.knows(block.id):
+            return False
+        self._built = None
+        if block.previous == self._final and self._may_propose():
+            self._body = block
+            self._replace(pre_prepare=Choice(record.view, block.id))
+            message = PrePrepare(record.view, record.height, block.id, self._me, block)
+            self._speak(message, (block.id,))
+        return True
+
     def _try_build(self) -> bool:
+        if self._built is not None:
+            return False
         if self._building == self._round or self._nothing_to_build or not self._may_propose():
             return False
         self._building = self._round

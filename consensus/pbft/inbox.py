@@ -164,6 +164,7 @@ class Inbox(Replica):
         self._emit(Trace("view-entered", {"height": self._record.height, "view": message.view}))
 
     def _forget_round(self) -> None:
-        self._importing = self._vetted = self._refused = self._building = None
+        self._importing = self._vetted = self._refused = None
+        self._building = self._built = None
         self._settled_ms = self._now.steady_ms
         self._book.forget_views_around(*self._round)

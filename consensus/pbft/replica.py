@@ -87,6 +87,7 @@ class Replica:
         self._vetted: BlockId | None = None
         self._refused: tuple[int, int] | None = None
         self._building: tuple[int, int] | None = None
+        self._built: Block | None = None
         self._nothing_to_build = False
         self._failed_views = 0
         self._settled_ms = 0
@@ -133,6 +134,16 @@ class Replica:
         """The accepted proposal of the current view."""
         proposal = self._record.proposal
         return proposal if proposal is not None and proposal.view == self._record.view else None
+
+    def _is_ready(self) -> bool:
+        proposal = self._proposal
+        return (
+            self._record.active
+            and self._can_speak
+            and proposal is not None
+            and self._vetted == proposal.block_id
+            and self._view.knows(proposal.block_id)
+        )
 
     def _view_changes_at_least(self, view: int) -> list[NodeId]:
         """Members that asked for ``view`` or a higher one, in address order."""

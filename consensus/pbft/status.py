@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chain.address import Address
-from chain.hashing import BlockId
+from chain.hashing import BlockId, show_id
 from chain.validators import ValidatorSet, quorum_byzantine
+from chain.view import ChainView
+from consensus.contract import NodeId, Now, Status
 from consensus.pbft.book import Book
+from consensus.pbft.inbox import Inbox
 from consensus.pbft.messages import COMMIT, PRE_PREPARE, PREPARE, ViewChange
 from consensus.pbft.record import PbftRecord, Proposal
 
@@ -84,3 +87,98 @@ def missing_members(
 
 def _without(all_of: Sequence[Address], some: Sequence[Address]) -> tuple[Address, ...]:
     return tuple(address for address in all_of if address not in some)
+
+
+class Spokesman(Inbox):
+    """Explains the replica to people. Code never reads this."""
+
+    def status(self, view: ChainView, now: Now) -> Status:
+        """For people: where the round stands, who voted, and why it waits."""
+        record, members = self._record, self._members
+        if not len(members):
+            return Status(facts={"height": record.height, "phase": "no validators"})
+        proposal, primary = self._proposal, self._primary
+        what, have, need, missing = missing_members(
+            members, self._book, self._view_changes, record, proposal, primary
+        )
+        is_waiting = self._view_timer is not None or not record.active
+        facts: dict[str, int | str] = {
+            "height": record.height,
+            "view": record.view,
+            "phase": phase_of(record, proposal, self._is_ready()),
+            "primary": name_of(members, primary),
+            "role": self._role(),
+            "validators": len(members),
+            "quorum": self._quorum,
+            "proposal": "-" if proposal is None else show_id(proposal.block_id),
+            "prepared view": "-" if record.prepared is None else record.prepared.view,
+            what: f"{have} of {need}",
+            "failed views in a row": self._failed_views,
+            "view timeout (ms)": self._parameters.timeout_ms(self._failed_views),
+            "transactions waiting": self._waiting,
+        }
+        if self._view_timer is not None:
+            facts["view ends in (ms)"] = max(0, self._view_timer.at_ms - now.steady_ms)
+        counted = f"Height {record.height}, view {record.view}: {have} of {need} needed {what}"
+        why = (
+            *self._silence(),
+            *(
+                (f"{counted}; missing: {names(members, missing)}.",)
+                if is_waiting and have < need
+                else ()
+            ),
+        )
+        return Status(
+            facts=facts,
+            tables={"votes": vote_rows(members, self._book, self._view_changes, record)},
+            why=why + self._advice(now, is_waiting and have < need, missing),
+            leader=primary,
+            round=record.view,
+            missing=self._silent(now, missing) if is_waiting else (),
+        )
+
+    def _role(self) -> str:
+        if self._me not in self._members:
+            return "observer"
+        return "primary" if self._primary == self._me else "backup"
+
+    def _silence(self) -> tuple[str, ...]:
+        """Why this node itself says nothing."""
+        if self._conflict:
+            return (
+                "Two certified blocks contradict each other: more than f validators lied. "
+                "Stop this node and compare the chains of several operators.",
+            )
+        if self._me not in self._members:
+            return ("This node is an observer: its key is not among the validators.",)
+        if self._syncing:
+            return ("This node is catching up and does not vote until it has.",)
+        if self._listening:
+            return (
+                f"The record of this node's votes was lost: it listens until height "
+                f"{self._listen_until} is final. If every validator lost its record, "
+                "restore one from a backup.",
+            )
+        if self._saved is not None:
+            return ("This node re-executes stored blocks before it votes again.",)
+        return ()
+
+    def _silent(self, now: Now, missing: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
+        """Those of ``missing`` that have not been heard for a whole view timeout."""
+        since_ms = now.steady_ms - self._parameters.view_timeout_ms
+        return tuple(
+            member
+            for member in missing
+            if member != self._me and self._heard_ms.get(member, self._settled_ms) <= since_ms
+        )
+
+    def _advice(self, now: Now, is_waiting: bool, missing: tuple[NodeId, ...]) -> tuple[str, ...]:
+        silent = self._silent(now, missing) if is_waiting else ()
+        if not silent:
+            return ()
+        seconds = self._parameters.view_timeout_ms / 1000
+        who = names(self._members, silent)
+        return (
+            f"Nothing heard for {seconds:g} s from: {who}. Check that they run and that "
+            "their links are up.",
+        )
