@@ -386,8 +386,9 @@ class Node:
                 build.claims,
                 self.cluster.next_extra(),
             )
-            self._insert(block)
-            self.post(contract.BlockImported(block.head, "own"))
+            if self.cluster.imports_built:
+                self._insert(block)
+                self.post(contract.BlockImported(block.head, "own"))
         self.post(contract.BlockBuilt(build.request, block))
         if self.cluster.now_ms and not self.effects:
             self.run()
@@ -490,6 +491,8 @@ class Cluster:
         self.loss, self.duplicates, self.latency_ms = loss, duplicates, latency_ms
         self.now_ms = 0
         self.poisoned: set[TxId] = set()
+        self.imports_built = True
+        """False: a built block comes as a template, as it must where work is still to be done."""
         self.final: dict[int, BlockId] = {0: self.genesis.id}
         self.signed: dict[tuple[Address, Slot], bytes] = {}
         self.blocked: set[frozenset[int]] = set()

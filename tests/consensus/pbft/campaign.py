@@ -40,6 +40,7 @@ def run_campaign(
         latency_ms=(1, 80),
         background_sync_ms=background_sync_ms,
     )
+    cluster.imports_built = seed % 2 == 0
     rng = cluster.rng
     if make_liar is not None:
         for number in rng.sample(range(n), faults_byzantine(n)):

@@ -8,9 +8,9 @@ import pytest
 
 from consensus.contract import Effect
 from consensus.pbft import PROTOCOL
-from tests.consensus.pbft.campaign import run_campaign
+from tests.consensus.pbft.campaign import QUICK, run_campaign
 from tests.consensus.pbft.liars import LIARS, Said
-from tests.support.engine_cluster import Node
+from tests.support.engine_cluster import Cluster, Node
 
 SIZES = (1, 2, 3, 4, 4, 5, 6, 7)
 Liar = Callable[[Node, Effect], Said | None]
@@ -50,6 +50,33 @@ def test_f_liars_harm_nobody(liar: Liar, seed: int) -> None:
     rules = PROTOCOL.rules(None)  # type: ignore[arg-type]
     for evidence in cluster.evidence():
         assert rules.check_evidence(evidence, cluster.validators) in liars
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_twins(seed: int) -> None:
+    """Bug B4: one key on two nodes, each with its own disk, under changing partitions.
+
+    The twins never hear each other (an engine that hears its own contradiction stops); all others
+    hear both. Two honest-looking halves of one liar must not split the rest.
+    """
+    cluster = Cluster(PROTOCOL, 4, seed=seed, observers=1, parameters=QUICK, loss=0.05)
+    rng = cluster.rng
+    first, second = cluster.nodes[seed % 4], cluster.nodes[4]
+    second.address = first.address
+    first.honest = second.honest = False
+    cluster.start()
+    for _ in range(15):
+        cut = rng.randint(1, 4)
+        order = rng.sample(range(5), 5)
+        cluster.partition(order[:cut], order[cut:])
+        cluster.blocked |= {frozenset((first.number, second.number))}
+        cluster.submit(1, rng.sample(range(5), rng.randint(1, 5)))
+        cluster.run_for(rng.randint(100, 900))
+    second.crash()
+    cluster.heal()
+    goal = max(cluster.final) + 1
+    cluster.submit()
+    cluster.run_until(lambda: min(cluster.heights()[:4]) >= goal)
 
 
 @pytest.mark.slow
