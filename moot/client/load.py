@@ -23,7 +23,8 @@ from chain.hashing import parse_id
 from moot.client.answers import NodeStatus, Submitted, TransactionStatus
 from moot.client.errors import BadAnswer, ClientError, NodeRefused, NodeUnreachable
 from moot.client.load_accounts import LoadTransaction, Sender
-from moot.client.node import BATCH_MAX, NodeClient
+from moot.client.load_nodes import LoadNode
+from moot.client.node import BATCH_MAX
 from moot.client.percentiles import latency_facts
 from wallet.keys import Key
 
@@ -32,11 +33,7 @@ TICK_S: Final = 0.02
 LOOK_AHEAD_S: Final = 1.0
 """Seconds of load that are signed before they are due."""
 SIGN_BATCH: Final = 50
-"""Signatures made (some 5 ms) before the loop may do something else."""
-REQUEST_TIMEOUT_S: Final = 3.0
-"""Seconds after which a node counts as gone: a paused process answers nothing."""
-DOWN_S: Final = (0.5, 8.0)
-"""Shortest and longest time for which a node that did not answer is left alone."""
+"""Signatures made (some 3 ms) before the loop may do something else."""
 POLL_S: Final = (0.02, 0.5)
 """Shortest and longest time between two looks at the head, where the feed tells when it moves."""
 POLL_BLIND_S: Final = 0.05
@@ -45,29 +42,12 @@ ASK_AGAIN_S: Final = 1.0
 """Seconds after which all are asked for although the head stands still: one may be lost."""
 SETTLED_DEPTH: Final = 100
 """Blocks on top after which a committed transaction is no longer watched (goal "committed")."""
+FILL_AGAIN_S: Final = 0.5
+"""Seconds between two tries to fill a hole in a sender's nonces."""
 LOST_AFTER_S: Final = 3.0
 """Seconds after which a transaction that a node took, and nobody knows, is handed in again."""
 
 Goal = Literal["final", "committed"]
-
-
-class _Node:
-    """One node as the load sees it."""
-
-    def __init__(self, url: str) -> None:
-        self.client = NodeClient(url, timeout_s=REQUEST_TIMEOUT_S)
-        self.down_until_s = 0.0
-        self.listening = False
-        """Its feed is open and tells when its head moves."""
-        self._down_for_s = DOWN_S[0]
-
-    def failed(self, now_s: float) -> None:
-        self.down_until_s = now_s + self._down_for_s
-        self._down_for_s = min(self._down_for_s * 2, DOWN_S[1])
-
-    def answered(self) -> None:
-        self.down_until_s = 0.0
-        self._down_for_s = DOWN_S[0]
 
 
 class _Look(NamedTuple):
@@ -98,7 +78,7 @@ class LoadGenerator:
             raise ValueError("a load needs at least one node and one account")
         if not 0 < rate < 1_000_000:
             raise ValueError("the rate is transactions a second, more than 0")
-        self._nodes = [_Node(url) for url in nodes]
+        self._nodes = [LoadNode(url) for url in nodes]
         self._keys = keys
         self._rate = rate
         self._goal = goal
@@ -171,11 +151,7 @@ class LoadGenerator:
     def stop(self) -> None:
         """No more transactions become due; ``drain`` still sees those through that are."""
         now_s = self._clock()
-        dropped = 0
-        for sender in self._senders:
-            while sender.waiting and sender.waiting[-1].intended_s > now_s:
-                sender.waiting.pop()
-                dropped += 1
+        dropped = sum(sender.drop_after(now_s) for sender in self._senders)
         self._scheduled = min(self._scheduled, self._signed - dropped)
         self._check_ended()
 
@@ -297,6 +273,7 @@ class LoadGenerator:
     ) -> list[LoadTransaction]:
         batch: list[LoadTransaction] = []
         for sender in senders:
+            self._fill_hole(sender, now_s)
             # An earlier sender's resync may have taken time: look again.
             if sender.busy or not (sender.waiting and sender.waiting[0].intended_s <= now_s):
                 continue
@@ -310,6 +287,14 @@ class LoadGenerator:
                 sender.busy = True
                 batch.append(item)
         return batch
+
+    def _fill_hole(self, sender: Sender, now_s: float) -> None:
+        """At the end of the schedule nothing comes that would use a refused one's nonce again."""
+        if sender.busy or sender.waiting or self._signed < self._scheduled:
+            return
+        if now_s - sender.filled_s > FILL_AGAIN_S and sender.has_hole():
+            sender.filled_s = now_s
+            sender.add(LoadTransaction(sender, now_s, filler=True))
 
     async def _resync(self, index: int, sender: Sender) -> bool:
         sender.busy = True
@@ -345,7 +330,7 @@ class LoadGenerator:
                 sender.busy = False
 
     async def _known_after_all(
-        self, node: _Node, batch: list[LoadTransaction], results: list[Submitted]
+        self, node: LoadNode, batch: list[LoadTransaction], results: list[Submitted]
     ) -> list[Submitted]:
         """What was handed in before may be refused because it is in the chain by now."""
         doubtful = [
@@ -378,7 +363,7 @@ class LoadGenerator:
 
     # --- watching ---------------------------------------------------------------------------------
 
-    async def _listen(self, node: _Node) -> None:
+    async def _listen(self, node: LoadNode) -> None:
         """Wake the watcher when a node's head or finality moves."""
         while True:
             with suppress(ClientError):
@@ -447,7 +432,7 @@ class LoadGenerator:
         if found.state in ("committed", "final"):
             if item.committed_s is None:
                 item.committed_s = now_s
-                self._committed += 1
+                self._committed += not item.filler
             item.committed_height = found.height
             if found.state == "final" or self._goal == "committed":
                 self._end(item, now_s)
@@ -468,11 +453,14 @@ class LoadGenerator:
     def _uncommit(self, item: LoadTransaction) -> None:
         if item.committed_s is not None:
             item.committed_s = item.committed_height = None
-            self._committed -= 1
+            self._committed -= not item.filler
 
     def _end(self, item: LoadTransaction, now_s: float) -> None:
-        item.ended_s = self._last_end_s = now_s
         del self._open[item.txid]
+        if item.filler:
+            item.sender.included(item)
+            return
+        item.ended_s = self._last_end_s = now_s
         if self._goal == "final":
             self._keep(item)
         else:
@@ -497,7 +485,7 @@ class LoadGenerator:
     def _fail(self, item: LoadTransaction, code: str, now_s: float) -> None:
         item.code = code
         item.ended_s = now_s
-        self._failed[code] += 1
+        self._failed[code] += not item.filler
 
     async def _reopen_left(self) -> bool:
         """Whether committed transactions are no longer in the head branch; they are open again."""

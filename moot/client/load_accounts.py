@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -24,6 +25,7 @@ class LoadTransaction:
         "committed_height",
         "committed_s",
         "ended_s",
+        "filler",
         "intended_s",
         "nonce",
         "raw",
@@ -32,8 +34,10 @@ class LoadTransaction:
         "txid",
     )
 
-    def __init__(self, sender: Sender, intended_s: float) -> None:
+    def __init__(self, sender: Sender, intended_s: float, *, filler: bool = False) -> None:
         self.sender = sender
+        self.filler = filler
+        """Not of the schedule and not counted: it only gives a refused one's nonce an owner."""
         self.intended_s = intended_s
         self.nonce = 0
         self.raw = b""
@@ -68,6 +72,8 @@ class Sender:
         """Signed, not yet taken by a node; by nonce, and so by intended time."""
         self.resync = False
         """A node must be asked for the account's nonce before anything more is sent."""
+        self.filled_s = -math.inf
+        """When a filler was last tried (loop clock)."""
         self._recipient = recipient
         self._chain_id = chain_id
         self._fee_rate = fee_rate
@@ -85,7 +91,6 @@ class Sender:
         Nonces of transactions that a node may have keep their owners.
         """
         self._cursor = nonce
-        self._used = {used for used in self._used if used >= nonce}
         self.resync = False
         for item in self.waiting:
             if item.attempts == 0:
@@ -94,7 +99,21 @@ class Sender:
     def release(self, items: list[LoadTransaction]) -> None:
         """``items`` failed without being included: their nonces are free, and are filled first."""
         self._used.difference_update(item.nonce for item in items)
-        self.start_at(min(self._cursor, *(item.nonce for item in items)))
+        unsent = [item.nonce for item in self.waiting if item.attempts == 0]
+        self.start_at(min(self._cursor, *unsent, *(item.nonce for item in items)))
+
+    def drop_after(self, now_s: float) -> int:
+        """Forget what is due after ``now_s``; how many that were."""
+        dropped = 0
+        while self.waiting and self.waiting[-1].intended_s > now_s:
+            self._cursor = min(self._cursor, self.waiting.pop().nonce)
+            dropped += 1
+        return dropped
+
+    def has_hole(self) -> bool:
+        """Whether a nonce without an owner keeps later ones, sent already, from being included."""
+        self._skip_used()
+        return self._cursor < max(self._used, default=-1)
 
     def included(self, item: LoadTransaction) -> None:
         """``item`` is in a final block: nothing at or below its nonce comes back."""
@@ -112,9 +131,12 @@ class Sender:
         again = sorted(items, key=lambda item: item.nonce)
         self.waiting.extendleft(reversed(again))
 
-    def _sign(self, item: LoadTransaction) -> None:
+    def _skip_used(self) -> None:
         while self._cursor in self._used:
             self._cursor += 1
+
+    def _sign(self, item: LoadTransaction) -> None:
+        self._skip_used()
         unsigned = transfer(
             self.key.address,
             self._recipient,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chain.bech32m import show_address
 from chain.transaction import Transaction
@@ -94,6 +96,24 @@ async def test_refused_transactions_fail_and_their_senders_go_on(
     assert report["finalized"] == 95
     assert report["pending"] == 0
     assert sum(network.nonces.values()) == 95
+
+
+async def test_a_refusal_at_the_end_does_not_strand_what_came_after(
+    network: Any, node: Any, blocks: None
+) -> None:
+    # The last but one of the only sender is refused, and nothing is left to use its nonce.
+    node.refuse = lambda transaction: "mempool-full" if transaction.nonce == 8 else ""
+    async with LoadGenerator([node.url], KEYS[:1], rate=200) as load:
+        running = asyncio.create_task(load.run(0.05))
+        await running
+        await eventually(lambda: load.report()["failed"] == 1)
+        node.refuse = lambda _: ""
+        assert await load.drain(10)
+        report = load.report()
+    assert report["submitted"] == 10
+    assert report["failed_by_reason"] == {"mempool-full": 1}
+    assert report["committed"] == report["finalized"] == 9
+    assert network.nonces[KEYS[0].address] >= 9
 
 
 async def test_nonces_are_asked_for_again(network: Any, node: Any, blocks: None) -> None:
@@ -328,8 +348,59 @@ def test_what_was_sent_keeps_its_bytes() -> None:
     assert [item.nonce for item in sender.waiting] == [0, 2, 3, 4]
 
 
+def test_what_is_dropped_may_leave_a_hole() -> None:
+    sender, items = _sender()
+    _send(sender, 3)
+    assert not sender.has_hole()
+    sender.release([items[1]])
+    assert sender.drop_after(3.5) == 1
+    assert [item.nonce for item in sender.waiting] == [1]
+    assert sender.drop_after(2.5) == 1
+    assert sender.has_hole()
+    filler = LoadTransaction(sender, 9.0, filler=True)
+    sender.add(filler)
+    assert filler.nonce == 1
+    assert not sender.has_hole()
+
+
 def test_the_chains_nonce_rules() -> None:
     sender, _ = _sender()
     _send(sender, 2)
     sender.start_at(10)
     assert [item.nonce for item in sender.waiting] == [10, 11, 12]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.lists(st.sampled_from("tru"), max_size=4))))
+def test_whatever_is_refused_or_unsure_no_nonce_is_lost_or_doubled(
+    rounds: list[tuple[int, list[str]]],
+) -> None:
+    """t: taken, r: refused, u: no answer, so the same bytes go out again."""
+    sender, _ = _sender(count=0)
+    taken: list[LoadTransaction] = []
+
+    def send(outcomes: list[str]) -> None:
+        batch = [sender.waiting.popleft() for _ in outcomes if sender.waiting]
+        for item in batch:
+            sender.sent(item)
+        told = list(zip(batch, outcomes, strict=False))
+        taken.extend(item for item, outcome in told if outcome == "t")
+        again = [item for item, outcome in told if outcome == "u"]
+        # What is sent again keeps its bytes, so refusals must not touch it.
+        before = {item.txid for item in again}
+        sender.send_again(again)
+        refused = [item for item, outcome in told if outcome == "r"]
+        if refused:
+            sender.release(refused)
+        assert before <= {item.txid for item in sender.waiting}
+
+    for added, outcomes in rounds:
+        for _ in range(added):
+            sender.add(LoadTransaction(sender, 0.0))
+        send(outcomes)
+    while sender.waiting or sender.has_hole():
+        if not sender.waiting:
+            sender.add(LoadTransaction(sender, 0.0, filler=True))
+        send(["t"] * len(sender.waiting))
+    nonces = sorted(item.nonce for item in taken)
+    assert nonces == list(range(len(nonces)))
+    assert len({item.txid for item in taken}) == len(taken)
