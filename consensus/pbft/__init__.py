@@ -31,7 +31,7 @@ class PbftProtocol:
     messages: ClassVar[tuple[type[Message], ...]] = MESSAGES
 
     def rules(self, parameters: PbftParameters) -> PbftRules:
-        return PbftRules()
+        return PbftRules(parameters)
 
     def engine(
         self, me: NodeId, config: EngineConfig, rng: random.Random, record: bytes | None

@@ -36,6 +36,7 @@ from consensus.contract import (
     Import,
     MessageReceived,
     Now,
+    Origin,
     ProofSeen,
     ReadRequested,
     Report,
@@ -90,7 +91,7 @@ class PbftEngine(Spokesman):
             case BlockBuilt():
                 self._on_built(event.request, event.block)
             case BlockRejected():
-                self._on_rejected(event.block)
+                self._on_rejected(event.block, event.origin)
             case TimerFired():
                 self._on_timer(event.key)
             case TransactionsWaiting():
@@ -122,8 +123,8 @@ class PbftEngine(Spokesman):
         self._set_final(view.finalized())
         height = view.height(self._final) + 1
         if record.height > height:
-            # Finality implied by the record (law 8): first finalize again what it builds on.
-            assert record.decided is not None, "a record above its chain names its parent"
+            # Finality implied by the record (law 8): first finalize again what it builds on,
+            # and say nothing until the chain is as high as what was said before.
             self._saved, self._pending = record, record.decided
         if record.height != height:
             self._record = record.at_height(height, None)
@@ -177,12 +178,15 @@ class PbftEngine(Spokesman):
             if not self._view.knows(block.id):
                 self._emit(Import(block, "own"))
 
-    def _on_rejected(self, block: BlockId) -> None:
+    def _on_rejected(self, block: BlockId, origin: Origin) -> None:
+        """Only a body that the primary itself sent speaks against the primary."""
         if self._built is not None and block == self._built.id:
             self._built, self._nothing_to_build = None, True
             self._emit(Trace("own-block-rejected", {"height": self._record.height}))
         proposal = self._proposal
-        if proposal is not None and block == proposal.block_id and block != self._vetted:
+        if origin != "proposal" or proposal is None or block != proposal.block_id:
+            return
+        if block != self._vetted:
             self._refuse("invalid-block")
 
     def _on_timer(self, key: TimerKey) -> None:

@@ -6,6 +6,8 @@ sender is the member whose signature the message carries, never a field that is 
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from chain.errors import InvalidMessage, InvalidProof
 from consensus.contract import Message, NodeId, Report, Trace
 from consensus.pbft.book import HEIGHTS_AHEAD
@@ -86,9 +88,7 @@ class Inbox(Replica):
         if block is None:
             return vote
         if peer != vote.sender:
-            return PrePrepare(
-                vote.view, vote.height, vote.block_id, vote.sender, None, vote.signature
-            )
+            return replace(vote, block=None)
         if block.id != vote.block_id or block.height != vote.height:
             raise InvalidMessage("another-block", "the body is not the block that is proposed")
         return vote
@@ -108,6 +108,8 @@ class Inbox(Replica):
 
     def _on_new_view(self, peer: NodeId, message: NewView) -> None:
         record = self._record
+        if peer != message.sender and message.block is not None:
+            message = replace(message, block=None)  # a relayed body is not the primary's word
         if message.view < record.view or (message.view == record.view and record.active):
             return
         if message.height <= record.height:

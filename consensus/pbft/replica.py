@@ -161,6 +161,8 @@ class Replica:
     def _speak(self, message: Message, blocks: tuple[BlockId, ...] = ()) -> None:
         """Writes the record and the bodies that it leans on, then says it (law 2)."""
         assert self._can_speak, "a replica that may only listen was about to speak"
+        # Nobody votes at h before h - lag is final: with one open height h - 1 always is.
+        assert self._view.height(self._final) == self._record.height - 1
         self._emit(Persist(self._record.raw, blocks))
         self._emit(Broadcast(message))
 

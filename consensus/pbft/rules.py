@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from chain import codec
 from chain.address import Address
 from chain.block import BlockHead
@@ -16,6 +18,7 @@ from chain.view import ChainView
 from consensus.contract import Attestation, Properties
 from consensus.pbft.certificates import check_commit_certificate
 from consensus.pbft.messages import NAME, Commit, Prepare, PrePrepare, Vote, parse_proof, vote_kind
+from consensus.pbft.parameters import PbftParameters
 
 PROPERTIES: Final = Properties(
     fault_model="byzantine",
@@ -35,7 +38,10 @@ PROPERTIES: Final = Properties(
 class PbftRules:
     """Blocks carry nothing of PBFT: proposals and votes are messages, finality is a certificate."""
 
-    properties: Properties = PROPERTIES
+    def __init__(self, parameters: PbftParameters) -> None:
+        self.properties: Properties = replace(
+            PROPERTIES, mints_when_idle=parameters.heartbeat_ms > 0
+        )
 
     def check_header(self, block: BlockHead, view: ChainView) -> None:
         """Raises InvalidBlock where a field that PBFT does not use is not empty."""

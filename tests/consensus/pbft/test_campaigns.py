@@ -47,7 +47,7 @@ def test_f_liars_harm_nobody(liar: Liar, seed: int) -> None:
         for report in node.reports:
             if report.peer is not None:
                 assert report.peer in liars, f"an honest node was blamed: {report.reason}"
-    rules = PROTOCOL.rules(None)  # type: ignore[arg-type]
+    rules = PROTOCOL.rules(QUICK)
     for evidence in cluster.evidence():
         assert rules.check_evidence(evidence, cluster.validators) in liars
 

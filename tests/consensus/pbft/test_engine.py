@@ -12,7 +12,16 @@ from chain.validators import Validator, ValidatorSet, validator_set
 from consensus import contract
 from consensus.contract import Broadcast, Effect, Event
 from consensus.pbft import PROTOCOL, PbftParameters
-from consensus.pbft.messages import Commit, Decided, NewView, Prepare, PrePrepare, ViewChange
+from consensus.pbft.messages import (
+    Commit,
+    Decided,
+    NewView,
+    Prepare,
+    PreparedCertificate,
+    PrePrepare,
+    SignedBy,
+    ViewChange,
+)
 from tests.support.engine_cluster import (
     CHAIN_ID,
     START_MS,
@@ -20,6 +29,7 @@ from tests.support.engine_cluster import (
     Node,
     make_address,
     make_block,
+    make_transaction,
     sign,
 )
 
@@ -251,6 +261,23 @@ def test_body_that_is_not_the_proposed_block_is_refused() -> None:
     assert not any(isinstance(effect, contract.Import) for effect in effects)
 
 
+def test_a_bad_body_from_elsewhere_does_not_speak_against_the_primary() -> None:
+    """The primary's block came garbled from a peer's sync: no report, no view change."""
+    cluster = started(4)
+    node, primary = cluster.nodes[2], cluster.nodes[0]
+    block = make_block(cluster.genesis.head, primary.address, cluster.validators, START_MS)
+    message = cluster.sign(primary, PrePrepare(0, 1, block.id, primary.address))
+    node.post(contract.MessageReceived(primary.address, message))
+    node.post(contract.BlockRejected(block.id, "sync", "garbled"))
+    node.run()
+    assert node.engine._record.active
+    assert not node.reports
+    node.post(contract.BlockRejected(block.id, "proposal", "garbled"))
+    node.run()
+    assert not node.engine._record.active
+    assert [report.peer for report in node.reports] == [primary.address]
+
+
 def test_proposal_of_another_producer_is_refused() -> None:
     """A primary may not pass another's fresh block off as its turn's work."""
     cluster = started(4)
@@ -468,3 +495,45 @@ def test_same_events_give_the_same_effects() -> None:
         stories.append(story)
     assert stories[0] == stories[1]
     assert len(stories[0]) > 100
+
+
+def test_body_in_a_relayed_new_view_is_dropped() -> None:
+    """A peer passes the new view on with a garbled body: the block is fetched instead."""
+    cluster = started(4)
+    genesis, validators = cluster.genesis, cluster.validators
+    block = make_block(genesis.head, make_address(0), validators, START_MS)
+    garbled = replace(block, transactions=(make_transaction(1),))
+    assert garbled.id == block.id
+
+    def signed(number: int, message: contract.Message) -> contract.Message:
+        return cluster.sign(cluster.nodes[number], message)
+
+    first = signed(0, PrePrepare(0, 1, block.id, make_address(0)))
+    votes = [signed(number, Prepare(0, 1, block.id, make_address(number))) for number in (1, 2)]
+    prepared = PreparedCertificate(
+        0,
+        1,
+        block.id,
+        make_address(0),
+        first.attestations()[0].signature,
+        tuple(SignedBy(vote.sender, vote.signature) for vote in votes),  # type: ignore[attr-defined]
+    )
+    changes = tuple(
+        signed(number, ViewChange(1, 1, genesis.id, prepared, make_address(number)))
+        for number in (0, 1, 3)
+    )
+    opened = signed(
+        1,
+        NewView(1, 1, make_address(1), changes, None, block.id, garbled),  # type: ignore[arg-type]
+    )
+    for peer, expected in ((3, contract.Fetch), (1, contract.Import)):
+        node = Cluster(PROTOCOL, 4).nodes[2]
+        node.start()
+        node.run()
+        event = contract.MessageReceived(make_address(peer), opened)
+        effects = node.engine.handle(event, node.tree, node.now())
+        kinds = [type(effect) for effect in effects]
+        assert expected in kinds
+        other = contract.Import if expected is contract.Fetch else contract.Fetch
+        assert other not in kinds
+        assert node.engine._record.view == 1

@@ -47,7 +47,7 @@ from tests.support.engine_cluster import (
     make_block,
 )
 
-RULES = PbftRules()
+RULES = PbftRules(PbftParameters())
 SIGNATURE = bytes(64)
 BLOCK = sha256(b"block")
 
@@ -372,6 +372,11 @@ def test_record_round_trip_and_first_record() -> None:
     moved = record.at_height(10, record.decided)
     assert (moved.view, moved.active, moved.view_change_sent) == (4, False, (9, 4))
     assert (moved.proposal, moved.prepared, moved.prepare, moved.commit) == (None,) * 4
+
+
+def test_a_heartbeat_mints_when_idle() -> None:
+    assert not PbftRules(PbftParameters()).properties.mints_when_idle
+    assert PbftRules(PbftParameters(heartbeat_ms=1)).properties.mints_when_idle
 
 
 def test_protocol_is_registered_and_its_parameters_are_checked() -> None:
