@@ -236,11 +236,11 @@ class EsploraBlock(msgspec.Struct, frozen=True):
     size: int
     weight: int
     merkle_root: str
-    previousblockhash: str | None
     mediantime: int
     nonce: int
     bits: int
     difficulty: float
+    previousblockhash: str | None = None
 
 
 class EsploraMempool(msgspec.Struct, frozen=True):

@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chain import execution, mempool
 from chain.bech32m import show_address
 from chain.codec import UINT63_MAX
 from chain.errors import InvalidEncoding, InvalidTransaction
+from chain.genesis import Limits
 from chain.hashing import show_id
 from chain.transaction import BUNDLE, Transfer, parse_transaction
 from wallet.build import (
@@ -44,6 +46,13 @@ def test_minimum_fee_rounds_up() -> None:
     assert minimum_fee(1001, 1000) == 1001
     assert minimum_fee(999, 1) == 1
     assert minimum_fee(500, 0) == 0
+
+
+@given(st.integers(1, 64 * 1024), st.integers(0, 10**12))
+def test_minimum_fee_is_the_chains_and_the_mempools(size: int, rate: int) -> None:
+    limits = Limits(fee_per_kilobyte_min=rate)
+    assert minimum_fee(size, rate) == execution.fee_min(size, limits)
+    assert minimum_fee(size, rate) == mempool.fee_min(size, rate)
 
 
 @given(
