@@ -57,6 +57,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._server = _Server(answer, self.settled)
         self._hosts: Counter[str] = Counter()
+        self._securing: set[socket.socket] = set()
         self._slots: dict[web.RequestHandler, _Slot] = {}
         self._socket = _bind(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
@@ -70,6 +71,8 @@ class Listener:
     async def close(self) -> None:
         """Stops listening and cuts every connection. The tasks are the transport's to cancel."""
         self._socket.close()
+        for connection in self._securing:
+            connection.close()  # its task was cancelled, maybe before it began
         for slot in self._slots.values():
             slot.timer.cancel()
         for handler in self._server.connections:
@@ -107,6 +110,7 @@ class Listener:
                 connection.close()
                 continue
             self._hosts[host] += 1
+            self._securing.add(connection)
             self._spawn(self._secure(connection, host))
 
     async def _secure(self, connection: socket.socket, host: str) -> None:
@@ -121,12 +125,11 @@ class Listener:
                 ssl_handshake_timeout=timeout_s,
             )
         except OSError:
+            self._securing.discard(connection)
             self._release(host)
             connection.close()
             return
-        except asyncio.CancelledError:
-            connection.close()
-            raise
+        self._securing.discard(connection)
         if transport.is_closing():
             self._release(host)
             return

@@ -391,6 +391,8 @@ class Transport:
     def _dial_failed(self, host: str, port: int, reason: str, sentence: str) -> None:
         self.book.failed(host, port, reason, _wall_ms())
         self.dial_failures.pop((host, port), None)
+        if reason == handshake.DUPLICATE:
+            return  # each dialed the other: there is a link
         self.dial_failures[(host, port)] = DialFailure(host, port, reason, sentence, _wall_ms())
         while len(self.dial_failures) > DIAL_FAILURES_MAX:
             del self.dial_failures[next(iter(self.dial_failures))]
@@ -431,6 +433,7 @@ class Transport:
             done=self._loop.create_future(),
         )
         self._links[hello.key] = link
+        self.dial_failures.pop((host, port), None)
         self._notify(self._handler.peer_joined, self._info(link))
         self._spawn(self._run(link))
         if outbound and settings.peer_exchange:

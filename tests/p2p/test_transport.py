@@ -236,6 +236,7 @@ async def test_two_that_dial_each_other_end_with_one_link(start):
         return len(ours) == len(theirs) == 1 and ours[0].outbound != theirs[0].outbound
 
     await first.until(agreed)
+    assert first.transport.dial_failures == second.transport.dial_failures == {}
     first.transport.send(second.key, VOTE)
     second.transport.send(first.key, VOTE)
     await first.until(lambda: first.messages == [(second.key, VOTE)])
