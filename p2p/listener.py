@@ -61,16 +61,25 @@ class Listener:
         self._slots: dict[web.RequestHandler, _Slot] = {}
         self._socket = _bind(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
-        spawn(self._accept_loop())
+        self._retry: asyncio.TimerHandle | None = None
+        self._listen()
 
     @property
     def in_flight(self) -> int:
         """Connections that are not links yet."""
         return self._hosts.total()
 
+    def stop_listening(self) -> None:
+        """No more connections from now on."""
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+
     async def close(self) -> None:
-        """Stops listening and cuts every connection. The tasks are the transport's to cancel."""
-        self._socket.close()
+        """Cuts every connection. The tasks are the transport's to cancel, before this."""
+        self.stop_listening()
         for connection in self._securing:
             connection.close()  # its task was cancelled, maybe before it began
         for slot in self._slots.values():
@@ -93,25 +102,34 @@ class Listener:
         if self._hosts[host] <= 0:
             del self._hosts[host]
 
-    async def _accept_loop(self) -> None:
+    def _listen(self) -> None:
+        # A reader, not a task around sock_accept: a task that is cancelled at the wrong moment
+        # loses the connection that it has just accepted.
+        self._retry = None
+        self._loop.add_reader(self._socket.fileno(), self._accept)
+
+    def _accept(self) -> None:
         settings = self._settings
-        while True:
-            try:
-                connection, address = await self._loop.sock_accept(self._socket)
-            except OSError:
-                await asyncio.sleep(ACCEPT_RETRY_S)
-                continue
-            host = plain_host(address[0])
-            if (
-                self.in_flight >= settings.handshakes_max
-                or self._hosts[host] >= settings.handshakes_per_host_max
-                or self._refuses(host)
-            ):
-                connection.close()
-                continue
-            self._hosts[host] += 1
-            self._securing.add(connection)
-            self._spawn(self._secure(connection, host))
+        try:
+            connection, address = self._socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:
+            self._loop.remove_reader(self._socket.fileno())
+            self._retry = self._loop.call_later(ACCEPT_RETRY_S, self._listen)
+            return
+        connection.setblocking(False)
+        host = plain_host(address[0])
+        if (
+            self.in_flight >= settings.handshakes_max
+            or self._hosts[host] >= settings.handshakes_per_host_max
+            or self._refuses(host)
+        ):
+            connection.close()
+            return
+        self._hosts[host] += 1
+        self._securing.add(connection)
+        self._spawn(self._secure(connection, host))
 
     async def _secure(self, connection: socket.socket, host: str) -> None:
         timeout_s = self._settings.handshake_timeout_ms / 1000

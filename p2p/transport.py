@@ -147,6 +147,8 @@ class Transport:
         Consensus messages that were sent before still go out. May be called at any time.
         """
         self._stopping = True
+        if self._listener is not None:
+            self._listener.stop_listening()
         closing = [link.done for link in self._links.values()]
         for link in list(self._links.values()):
             self._close(link, "shutdown", "this node is stopping")

@@ -243,6 +243,17 @@ async def test_two_that_dial_each_other_end_with_one_link(start):
     await second.until(lambda: second.messages == [(first.key, VOTE)])
 
 
+async def test_a_mesh_that_all_dial_at_once_settles_and_may_stop_in_the_midst(start):
+    nodes = [await start(number) for number in range(1, 7)]
+    for node in nodes:
+        for other in nodes:
+            if other is not node:
+                node.book.add_static(other.address)
+    await nodes[0].until(lambda: all(len(node.linked()) == 5 for node in nodes))
+    await asyncio.gather(*(node.transport.stop() for node in nodes))
+    assert all(node.linked() == set() for node in nodes)
+
+
 async def test_the_link_that_the_smaller_key_dialed_replaces_the_other(start):
     nodes = sorted([await start(1), await start(2)], key=lambda node: node.key)
     small, large = nodes
