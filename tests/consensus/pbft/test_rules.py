@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from chain import codec
 from chain.address import key_address
 from chain.block import Block
-from chain.errors import InvalidBlock, InvalidMessage, InvalidProof
+from chain.errors import DamagedStore, InvalidBlock, InvalidMessage, InvalidProof
 from chain.hashing import ZERO_HASH, sha256
 from chain.header import Header
 from chain.proof import Evidence, Proof
@@ -372,6 +372,14 @@ def test_record_round_trip_and_first_record() -> None:
     moved = record.at_height(10, record.decided)
     assert (moved.view, moved.active, moved.view_change_sent) == (4, False, (9, 4))
     assert (moved.proposal, moved.prepared, moved.prepare, moved.commit) == (None,) * 4
+
+
+def test_record_cut_at_any_byte_is_refused() -> None:
+    """Bug B12: a torn record is never read as a shorter one."""
+    raw = PbftRecord(height=9, view=4, prepared=prepared_by(0, [1, 2])).raw
+    for length in range(len(raw)):
+        with pytest.raises(DamagedStore):
+            parse_record(raw[:length])
 
 
 def test_a_heartbeat_mints_when_idle() -> None:
