@@ -150,7 +150,7 @@ class Spokesman(Inbox):
                 "Stop this node and compare the chains of several operators.",
             )
         if self._me not in self._members:
-            return ("This node is an observer: its key is not among the validators.",)
+            return ()  # an observer: its role says so, and it waits for nothing
         if self._syncing:
             return ("This node is catching up and does not vote until it has.",)
         if self._listening:
@@ -173,7 +173,15 @@ class Spokesman(Inbox):
         )
 
     def _advice(self, now: Now, is_waiting: bool, missing: tuple[NodeId, ...]) -> tuple[str, ...]:
-        silent = self._silent(now, missing) if is_waiting else ()
+        if not is_waiting:
+            return ()
+        if self._view_timer is None and not self._waiting:
+            # The others had no reason to leave the view, and go on without this node's votes.
+            return (
+                "This node asked for another view alone. It follows the chain, and votes again "
+                "when the others change the view.",
+            )
+        silent = self._silent(now, missing)
         if not silent:
             return ()
         seconds = self._parameters.view_timeout_ms / 1000

@@ -203,7 +203,8 @@ def test_observer_follows_and_never_speaks() -> None:
     assert {number for number, _ in said} == {0, 1, 2, 3}
     node = cluster.nodes[4]
     status = node.engine.status(node.tree, node.now())
-    assert "observer" in status.why[0]
+    assert status.facts["role"] == "observer"
+    assert status.why == ()
 
 
 def test_message_of_a_stranger_changes_nothing() -> None:
@@ -479,6 +480,22 @@ def test_status_says_what_is_missing() -> None:
     assert "Check that they run" in status.why[1]
     assert status.missing == (make_address(1), make_address(3))
     assert status.facts["phase"] == "view-change"
+
+
+def test_status_of_a_replica_that_asked_alone() -> None:
+    """A waiting transaction that only it knew is gone: it says why its votes are missing."""
+    cluster = started(4, parameters=PbftParameters(view_timeout_ms=400))
+    cluster.drop = lambda source, target, message: isinstance(message, PrePrepare)
+    cluster.nodes[3].submit(make_transaction(5))
+    cluster.run_for(600)
+    node = cluster.nodes[3]
+    node.post(contract.TransactionsWaiting(0))
+    node.run()
+    why = node.engine.status(node.tree, node.now()).why
+    assert why[0].startswith("Height 1, view 1: 1 of 3 needed view changes; missing: node 0")
+    assert "alone" in why[1]
+    quiet = cluster.nodes[1]
+    assert quiet.engine.status(quiet.tree, quiet.now()).why == ()
 
 
 def test_same_events_give_the_same_effects() -> None:
