@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 
 from p2p import handshake, tls
+from p2p.faults import OurPart
 from p2p.handshake import DialerHandshake, ListenerHandshake, Refused, goodbye
 from p2p.limits import BAN_THRESHOLD, MessageLimits, Scores
 from p2p.link import (
@@ -184,11 +185,8 @@ class Transport:
         def run() -> None:
             if self.failed.done() and not self.failed.cancelled():
                 return
-            try:
+            with OurPart(self._fail):
                 call(*arguments)
-            except BaseException as error:
-                self._fail(error)
-                raise
 
         self._loop.call_soon(run)
 
@@ -259,13 +257,8 @@ class Transport:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """aiohttp would turn a mistake of ours into a status 500; it must stop the node."""
-        try:
+        with OurPart(self._fail, (OSError, web.HTTPException, asyncio.CancelledError)):
             return await self._answer(request)
-        except (OSError, web.HTTPException, asyncio.CancelledError):
-            raise
-        except BaseException as error:
-            self._fail(error)
-            raise
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """One HTTP request: the upgrade of a peer, or somebody lost."""

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
-from types import TracebackType
 
 from aiohttp import web
 
@@ -25,6 +24,7 @@ from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
 from moot.node.ports import Grinder, Level, Shell
 from moot.node.rest.server import RestServer
+from p2p.faults import OurPart
 from p2p.peers import PeerBook, StaticPeer
 from p2p.transport import PeerInfo, Transport, TransportSettings
 from p2p.wire import Hello, PeerMessage
@@ -246,9 +246,9 @@ class NodeRuntime:
         if not failed.cancelled() and (error := failed.exception()) is not None:
             self._fail(error)
 
-    def our_part(self) -> _StopsTheNode:
+    def our_part(self) -> OurPart:
         """Around calls into the core: an exception there is a bug of ours and ends the node."""
-        return _StopsTheNode(self._fail)
+        return OurPart(self._fail, swallow=True)
 
     def _timer_fired(self, key: tuple[str | int, ...]) -> None:
         if self._failure is None:
@@ -296,27 +296,6 @@ class NodeRuntime:
             with self.our_part():
                 self.core.peer_message(key, message)
             self.wake()
-
-
-class _StopsTheNode:
-    """Hands an exception to ``fail`` instead of to whoever called from the event loop."""
-
-    def __init__(self, fail: Callable[[BaseException], None]) -> None:
-        self._fail = fail
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        if error is None:
-            return False
-        self._fail(error)
-        return True
 
 
 def parse_key(text: str, prefix: str) -> bytes:
