@@ -258,7 +258,8 @@ class Transport:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """aiohttp would turn a mistake of ours into a status 500; it must stop the node."""
         with OurPart(self._fail, (OSError, web.HTTPException, asyncio.CancelledError)):
-            return await self._answer(request)
+            response = await self._answer(request)
+        return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """One HTTP request: the upgrade of a peer, or somebody lost."""
