@@ -259,7 +259,7 @@ class Transport:
         """aiohttp would turn a mistake of ours into a status 500; it must stop the node."""
         with OurPart(self._fail, (OSError, web.HTTPException, asyncio.CancelledError)):
             response = await self._answer(request)
-        return response
+        return response  # noqa: RET504 (inside the block mypy fears that it is swallowed)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """One HTTP request: the upgrade of a peer, or somebody lost."""
