@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
@@ -22,6 +23,7 @@ from moot import __version__
 from moot.node.clock import system_clock
 from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
+from moot.node.metrics import NodeMetrics
 from moot.node.ports import Grinder, Level, Shell
 from moot.node.rest.server import RestServer
 from p2p.faults import OurPart
@@ -87,6 +89,15 @@ class NodeRuntime:
     def uptime_ms(self) -> int:
         return system_clock().steady_ms - self._started_ms
 
+    @property
+    def stopping(self) -> bool:
+        """It was asked to stop, or failed, and takes no more writes."""
+        return self._stop.is_set()
+
+    def hash_rate(self) -> float:
+        """Hashes a second of the node's own miner; 0 where there is none."""
+        return 0.0 if self._grinder is None else self._grinder.hash_rate()
+
     def request_stop(self) -> None:
         """Ends ``run``, gracefully."""
         self._stop.set()
@@ -105,7 +116,8 @@ class NodeRuntime:
             )
         except (registry.UnknownEngine, ValueError) as error:
             raise ConfigError(str(error)) from None
-        store = open_leveldb(self.folder.database, create=False)
+        self.metrics = NodeMetrics(time.perf_counter)
+        store = self.metrics.timed(open_leveldb(self.folder.database, create=False))
         try:
             verifier = default_verifier()
             ledger = Ledger(store, genesis, verifier, finalizes)
@@ -121,6 +133,7 @@ class NodeRuntime:
                 self._settings(genesis.prefix),
             )
             self.transport = self._make_transport(genesis.prefix)
+            self.metrics.add_core(self.core, self.transport)
             await self._live(ready)
         finally:
             store.close()

@@ -1,22 +1,26 @@
-"""``/moot/...``: what none of the conventions has. Status, accounts, submission, health."""
+"""``/moot/status``, accounts, submission, genesis, health."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
+from chain.address import Address
 from chain.errors import Invalid
 from chain.genesis_file import genesis_to_json
 from chain.hashing import parse_id, show_id
+from chain.state.accounts import get_maturing
 from chain.transaction import Transaction, parse_transaction
 from moot import __version__
-from moot.node.rest.context import Context, identifier, json_body
+from moot.node.rest.context import Context
 from moot.node.rest.routes import Problem, Table
 
 SUBMIT_MAX = 1_000
 """Transactions in one POST."""
+MATURITY_MAX = 1_000
+"""Heights ahead that are searched for maturing rewards: ten times Bitcoin's maturity."""
 
 table = Table()
 
@@ -58,11 +62,12 @@ class StatusAnswer(msgspec.Struct):
     mining: bool
     faucet: bool
     uptime_ms: int
+    hash_rate: float
+    """Hashes a second of this node's own miner; 0 where it does not mine."""
 
 
-@table.add("GET", "/moot/status", StatusAnswer)
-async def status(context: Context, request: web.Request) -> StatusAnswer:
-    """Where this node stands."""
+def status_answer(context: Context) -> StatusAnswer:
+    """Where a node stands now."""
     core, ledger = context.core, context.core.ledger
     head, final = ledger.header(ledger.head()), ledger.header(ledger.confirmed())
     return StatusAnswer(
@@ -85,7 +90,21 @@ async def status(context: Context, request: web.Request) -> StatusAnswer:
         mining=core.settings.mining,
         faucet=bool(context.runtime.config.rest.faucet_key),
         uptime_ms=context.runtime.uptime_ms(),
+        hash_rate=context.runtime.hash_rate(),
     )
+
+
+@table.add("GET", "/moot/status", StatusAnswer)
+async def status(context: Context, request: web.Request) -> StatusAnswer:
+    """Where this node stands."""
+    return status_answer(context)
+
+
+class MaturingFacts(msgspec.Struct):
+    """Base units that can be spent from ``height`` on."""
+
+    height: int
+    amount: int
 
 
 class AccountAnswer(msgspec.Struct):
@@ -93,12 +112,13 @@ class AccountAnswer(msgspec.Struct):
     balance: int
     nonce: int
     pending_nonce: int
+    maturing: list[MaturingFacts]
     height: int
 
 
-@table.add("GET", "/moot/account/{address}", AccountAnswer)
+@table.add("GET", "/moot/account/{address}", AccountAnswer, errors=(400,))
 async def account(context: Context, request: web.Request) -> AccountAnswer:
-    """Balance and nonce at the head."""
+    """Balance, nonce, and what matures, at the head."""
     core = context.core
     address = context.address(request.match_info["address"])
     found = core.ledger.account(address)
@@ -107,8 +127,24 @@ async def account(context: Context, request: web.Request) -> AccountAnswer:
         found.balance,
         found.nonce,
         core.mempool.next_nonce(address, core.ledger),
+        _maturing(context, address),
         core.ledger.height(core.ledger.head()),
     )
+
+
+def _maturing(context: Context, address: Address) -> list[MaturingFacts]:
+    """Rewards of the address that wait, by height, for at most MATURITY_MAX blocks to come."""
+    ledger = context.core.ledger
+    maturity = dict(ledger.params(ledger.head()).parameters).get("maturity", 0)
+    assert isinstance(maturity, int)
+    state, head = ledger.state(), ledger.height(ledger.head())
+    found = []
+    for height in range(head + 1, head + min(maturity, MATURITY_MAX) + 1):
+        entries = get_maturing(state, height)
+        amount = sum(entry.amount for entry in entries if entry.recipient == address)
+        if amount:
+            found.append(MaturingFacts(height, amount))
+    return found
 
 
 class SubmitBody(msgspec.Struct):
@@ -125,10 +161,10 @@ class SubmitAnswer(msgspec.Struct):
     results: list[SubmitResult]
 
 
-@table.add("POST", "/moot/transactions", SubmitAnswer, body=SubmitBody)
+@table.add("POST", "/moot/transactions", SubmitAnswer, body=SubmitBody, errors=(415,))
 async def submit(context: Context, request: web.Request) -> SubmitAnswer:
     """Submit up to 1,000 transactions (hex); each gets a result of its own."""
-    body = await json_body(request, SubmitBody)
+    body = await context.json(request, SubmitBody)
     results: list[SubmitResult] = []
     parsed: list[tuple[int, Transaction]] = []
     for place, text in enumerate(body.transactions):
@@ -139,8 +175,7 @@ async def submit(context: Context, request: web.Request) -> SubmitAnswer:
             results[place] = SubmitResult("", "malformed", "not hexadecimal")
         except Invalid as error:
             results[place] = SubmitResult("", error.code, error.sentence)
-    outcomes = context.core.submit([transaction for _, transaction in parsed])
-    context.runtime.wake()
+    outcomes = context.submit([transaction for _, transaction in parsed])
     for (place, transaction), refusal in zip(parsed, outcomes, strict=True):
         code, sentence = ("", "") if refusal is None else (refusal.code, refusal.sentence)
         results[place] = SubmitResult(show_id(transaction.id), code, sentence)
@@ -162,10 +197,10 @@ class StatusesAnswer(msgspec.Struct):
     statuses: list[TransactionState]
 
 
-@table.add("POST", "/moot/transactions/status", StatusesAnswer, body=StatusesBody)
+@table.add("POST", "/moot/transactions/status", StatusesAnswer, body=StatusesBody, errors=(415,))
 async def statuses(context: Context, request: web.Request) -> StatusesAnswer:
     """Where transactions stand: unknown, pending, committed, final or failed."""
-    body = await json_body(request, StatusesBody)
+    body = await context.json(request, StatusesBody)
     return StatusesAnswer([_state(context, text) for text in body.ids])
 
 
@@ -181,72 +216,14 @@ def _state(context: Context, text: str) -> TransactionState:
         return TransactionState(text, "pending" if known else "unknown")
     final = located.height <= ledger.height(ledger.confirmed())
     receipt = located.receipt
-    assert receipt is not None, "a transaction, not a reward, has a receipt"
+    if receipt is None:
+        return TransactionState(text, "final" if final else "committed", located.height)
     if final and not receipt.ok:
         return TransactionState(text, "failed", located.height, receipt.code)
     return TransactionState(text, "final" if final else "committed", located.height, receipt.code)
 
 
-class BlockFacts(msgspec.Struct):
-    """Header and manifest. Amounts in base units; ``status``: final, confirmed, head or side."""
-
-    id: str
-    previous: str
-    height: int
-    time_ms: int
-    producer: str
-    state_root: str
-    next_validators: str
-    reward: int
-    claims: str
-    bits: int
-    nonce: int
-    version: int
-    transactions: int
-    size: int
-    status: str
-    has_proof: bool
-
-
-@table.add("GET", "/moot/block/{id}", BlockFacts)
-async def block(context: Context, request: web.Request) -> BlockFacts:
-    """What a block's header and manifest say."""
-    ledger = context.core.ledger
-    found = ledger.block(identifier(request.match_info["id"]))
-    if found is None:
-        raise Problem(404, "unknown-block", "this node has no such block")
-    manifest, header = found.manifest, found.header
-    return BlockFacts(
-        id=show_id(found.id),
-        previous=show_id(header.previous),
-        height=manifest.height,
-        time_ms=manifest.time_ms,
-        producer=context.show(manifest.producer),
-        state_root=manifest.state_root.hex(),
-        next_validators=manifest.next_validators.hex(),
-        reward=manifest.reward,
-        claims=manifest.claims.hex(),
-        bits=header.bits,
-        nonce=header.nonce,
-        version=header.version,
-        transactions=len(found.transactions),
-        size=len(found.raw),
-        status=block_status(context, found.id, found.height),
-        has_proof=ledger.proof(found.id) is not None,
-    )
-
-
-def block_status(context: Context, block_id: bytes, height: int) -> str:
-    """final (or confirmed), head (on the best chain, not yet final), or side."""
-    ledger = context.core.ledger
-    if not ledger.in_best_chain(block_id):
-        return "side"
-    if height > ledger.height(ledger.confirmed()):
-        return "head"
-    return "final" if context.core.rules.properties.finalizes else "confirmed"
-
-
-@table.add("GET", "/moot/genesis", str)
+@table.add("GET", "/moot/genesis", dict[str, Any])
 async def genesis(context: Context, request: web.Request) -> web.Response:
     """The network's genesis file."""
     text = genesis_to_json(context.core.ledger.genesis)

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from chain.address import Address
 from chain.bech32m import parse_address, show_address
-from chain.errors import Invalid
-from chain.hashing import parse_id
+from chain.block import Block
+from chain.errors import Invalid, InvalidTransaction
+from chain.hashing import BlockId, parse_id
+from chain.transaction import Transaction
+from moot.node.importer import Result
 from moot.node.rest.routes import Problem
 from p2p.limits import TokenBucket
 
 if TYPE_CHECKING:
     from moot.node.core import NodeCore
+    from moot.node.rest.feed import FeedHub
+    from moot.node.rest.monitoring import Monitoring
     from moot.node.runtime import NodeRuntime
 
 T = TypeVar("T")
 
-FAUCET_BURST = 60
+FAUCET_BURST: Final = 60
 """Gifts at once, one more each second: a class of students, not a flood."""
+BODY_TIMEOUT_S: Final = 15.0
+"""Seconds that a request's body may take: 4 MiB over a slow line, and no slow-loris."""
+HEIGHT_DIGITS_MAX: Final = 15
+"""Digits of a height in a path: more than any chain has, fewer than make work."""
 
 
 class Context:
     """One node's API state."""
 
-    def __init__(self, runtime: NodeRuntime) -> None:
+    def __init__(self, runtime: NodeRuntime, feed: FeedHub, monitoring: Monitoring) -> None:
         self.runtime = runtime
+        self.feed = feed
+        self.monitoring = monitoring
+        self.body_timeout_s = BODY_TIMEOUT_S
         self.faucet_budget = TokenBucket(1, FAUCET_BURST, runtime.uptime_ms())
 
     @property
@@ -49,6 +63,51 @@ class Context:
         except Invalid as error:
             raise Problem(400, error.code, error.sentence) from None
 
+    def block(self, block_id: BlockId) -> Block:
+        """A block with its body, on any branch. Raises Problem 404."""
+        found = self.core.ledger.block(block_id)
+        if found is None:
+            raise Problem(404, "unknown-block", "Block not found: this node has no such block")
+        return found
+
+    def submit(self, transactions: Sequence[Transaction]) -> list[InvalidTransaction | None]:
+        """To the mempool and to the peers. Raises Problem 503 if that is this node's end."""
+        results: list[InvalidTransaction | None] | None = None
+        with self.runtime.our_part():
+            results = self.core.submit(transactions)
+        self.runtime.wake()
+        return self._unless_failed(results)
+
+    def offer_mined(self, block: Block) -> Result:
+        """A block that somebody found the work for. Raises Problem 503 as ``submit`` does."""
+        result: Result | None = None
+        with self.runtime.our_part():
+            result = self.core.offer_mined(block)
+        return self._unless_failed(result)
+
+    def _unless_failed(self, result: T | None) -> T:
+        if result is None:
+            raise Problem(503, "stopping", "this node met an error of its own and stops")
+        return result
+
+    async def read(self, request: web.Request) -> bytes:
+        """A request's body. Raises Problem 408; too large is 413 by aiohttp."""
+        try:
+            async with asyncio.timeout(self.body_timeout_s):
+                return await request.read()
+        except TimeoutError:
+            raise Problem(408, "too-slow", "the request's body came too slowly") from None
+
+    async def json(self, request: web.Request, kind: type[T]) -> T:
+        """The JSON body of a POST. Raises Problem 400, 408 or 415."""
+        if request.content_type != "application/json":
+            raise Problem(415, "not-json", "send Content-Type: application/json")
+        try:
+            return msgspec.json.decode(await self.read(request), type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            sentence = f"the body is not what is expected: {error}"
+            raise Problem(400, "malformed-json", sentence) from None
+
 
 def identifier(text: str) -> bytes:
     """A block or transaction id in a path. Raises Problem 400."""
@@ -58,11 +117,8 @@ def identifier(text: str) -> bytes:
         raise Problem(400, error.code, error.sentence) from None
 
 
-async def json_body(request: web.Request, kind: type[T]) -> T:
-    """The JSON body of a POST. Raises Problem 400 or 415; too large is 413 by aiohttp."""
-    if request.content_type != "application/json":
-        raise Problem(415, "not-json", "send Content-Type: application/json")
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Problem(400, "malformed-json", f"the body is not what is expected: {error}") from None
+def whole_number(text: str, what: str) -> int:
+    """A height or an index in a path. Raises Problem 400."""
+    if not (text.isascii() and text.isdigit()) or len(text) > HEIGHT_DIGITS_MAX:
+        raise Problem(400, "malformed-number", f"{what} is a whole number")
+    return int(text)

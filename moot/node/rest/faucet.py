@@ -11,7 +11,7 @@ from chain.bech32m import show_address
 from chain.errors import Invalid
 from chain.hashing import show_id
 from moot.node.config import load_seed
-from moot.node.rest.context import Context, json_body
+from moot.node.rest.context import Context
 from moot.node.rest.routes import Problem, Table
 from wallet.amounts import parse_amount
 from wallet.build import sign_transaction, transfer
@@ -29,13 +29,13 @@ class FaucetAnswer(msgspec.Struct):
     amount: int
 
 
-@table.add("POST", "/moot/faucet", FaucetAnswer, body=FaucetBody)
+@table.add("POST", "/moot/faucet", FaucetAnswer, body=FaucetBody, errors=(404, 415))
 async def give(context: Context, request: web.Request) -> FaucetAnswer:
     """Sends some coins to an address; answers with the transaction's id."""
     core, section = context.core, context.runtime.config.rest
     if not section.faucet_key or core.ledger.genesis.network == "main":
         raise Problem(404, "no-faucet", "this node has no faucet")
-    recipient = context.address((await json_body(request, FaucetBody)).address)
+    recipient = context.address((await context.json(request, FaucetBody)).address)
     if not context.faucet_budget.take(1, context.runtime.uptime_ms()):
         raise Problem(429, "faucet-dry", "the faucet is asked too often; try again in a minute")
     key = Key.from_seed(load_seed(Path(section.faucet_key)))
@@ -51,8 +51,7 @@ async def give(context: Context, request: web.Request) -> FaucetAnswer:
         key,
         core.ledger.chain_id,
     )
-    refusal: Invalid | None = core.submit([transaction])[0]
-    context.runtime.wake()
+    refusal: Invalid | None = context.submit([transaction])[0]
     if refusal is not None:
         who = show_address(key.address, context.prefix)
         raise Problem(503, refusal.code, f"the faucet {who} could not pay: {refusal.sentence}")

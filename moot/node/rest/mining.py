@@ -13,7 +13,7 @@ from chain.header import parse_header
 from moot.node.clock import system_clock
 from moot.node.feed import HeadMovedTo, News
 from moot.node.mining import NoWork
-from moot.node.rest.context import Context, json_body
+from moot.node.rest.context import Context
 from moot.node.rest.routes import Problem, Table
 
 TEMPLATE_LIFE_MS = 20_000
@@ -36,6 +36,7 @@ class TemplateAnswer(msgspec.Struct):
     "/moot/mining/template",
     TemplateAnswer,
     query={"payout": "an address", "longpoll": "the job in hand: answer when there is a new head"},
+    errors=(400, 404, 503),
 )
 async def template(context: Context, request: web.Request) -> TemplateAnswer:
     """An 80-byte header to find a nonce for, and the target (big-endian)."""
@@ -90,10 +91,10 @@ class SubmitAnswer(msgspec.Struct):
     id: str
 
 
-@table.add("POST", "/moot/mining/submit", SubmitAnswer, body=SubmitBody)
+@table.add("POST", "/moot/mining/submit", SubmitAnswer, body=SubmitBody, errors=(415,))
 async def submit(context: Context, request: web.Request) -> SubmitAnswer:
     """Takes a header that meets its target."""
-    body = await json_body(request, SubmitBody)
+    body = await context.json(request, SubmitBody)
     try:
         header = parse_header(bytes.fromhex(body.header))
         block = context.core.mining.found(body.job, header)
@@ -103,7 +104,7 @@ async def submit(context: Context, request: web.Request) -> SubmitAnswer:
         raise Problem(400, error.code, error.sentence) from None
     except InvalidBlock as error:
         return SubmitAnswer(False, error.code, error.sentence, "")
-    result = context.core.offer_mined(block)
+    result = context.offer_mined(block)
     accepted = result.outcome in ("imported", "known")
     sentence = result.sentence or ("" if accepted else f"the block was {result.outcome}")
     return SubmitAnswer(accepted, result.code, sentence, show_id(block.id))

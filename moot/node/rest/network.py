@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from chain.errors import Invalid
+from chain.proof import Evidence
 from consensus.contract import Status
 from moot.node.rest.context import Context
 from moot.node.rest.routes import Table
 from moot.node.why import explain, unready
+
+EVIDENCE_PER_PAGE: Final = 100
 
 table = Table()
 
@@ -144,9 +149,49 @@ class ReadyAnswer(msgspec.Struct):
     reasons: list[str]
 
 
-@table.add("GET", "/readyz", ReadyAnswer)
+@table.add("GET", "/readyz", ReadyAnswer, errors=(503,))
 async def readyz(context: Context, request: web.Request) -> web.Response:
     """200 when this node is abreast of its network, else 503 with reasons."""
     reasons = unready(context.core)
     body = msgspec.json.encode(ReadyAnswer(not reasons, reasons))
     return web.Response(status=503 if reasons else 200, body=body, content_type="application/json")
+
+
+class EvidenceFacts(msgspec.Struct):
+    """Two signed messages of one key that contradict each other, in hex."""
+
+    engine: str
+    guilty: str
+    first: str
+    second: str
+
+
+class EvidenceAnswer(msgspec.Struct):
+    evidence: list[EvidenceFacts]
+
+
+@table.add("GET", "/moot/evidence", EvidenceAnswer)
+async def evidence(context: Context, request: web.Request) -> EvidenceAnswer:
+    """The newest contradictions seen (at most 100), oldest first, with who is guilty."""
+    core = context.core
+    return EvidenceAnswer(
+        [
+            EvidenceFacts(
+                each.engine,
+                _guilty(context, each),
+                each.first.hex(),
+                each.second.hex(),
+            )
+            for each in core.evidence[-EVIDENCE_PER_PAGE:]
+        ]
+    )
+
+
+def _guilty(context: Context, evidence: Evidence) -> str:
+    """Who contradicted itself; empty where the rules of now do not tell any more."""
+    core = context.core
+    validators = core.ledger.validators(core.ledger.head())
+    try:
+        return context.show(core.rules.check_evidence(evidence, validators))
+    except Invalid:
+        return ""

@@ -17,7 +17,7 @@ from moot.node.rest.routes import Problem, Table
 table = Table()
 
 
-@table.add("GET", "/moot/block/{id}/proof", BlockProof)
+@table.add("GET", "/moot/block/{id}/proof", BlockProof, errors=(400, 404, 409))
 async def block(context: Context, request: web.Request) -> BlockProof:
     """What shows a block final, from JSON alone."""
     return block_proof(context, identifier(request.match_info["id"]))
@@ -57,7 +57,7 @@ def _head_hex(context: Context, height: int) -> str:
     return codec.encode(context.core.ledger.header(block_id)).hex()
 
 
-@table.add("GET", "/moot/tx/{id}/proof", TransactionProof)
+@table.add("GET", "/moot/tx/{id}/proof", TransactionProof, errors=(400, 404, 409))
 async def transaction(context: Context, request: web.Request) -> TransactionProof:
     """What shows a transaction to be in a final block, from JSON alone."""
     ledger = context.core.ledger
@@ -76,7 +76,13 @@ async def transaction(context: Context, request: web.Request) -> TransactionProo
     )
 
 
-@table.add("GET", "/moot/account/{address}/proof", AccountProof, query={"block": "a block id"})
+@table.add(
+    "GET",
+    "/moot/account/{address}/proof",
+    AccountProof,
+    query={"block": "a block id"},
+    errors=(400, 404, 409),
+)
 async def account(context: Context, request: web.Request) -> AccountProof:
     """What shows an account's balance after a final block (the newest, unless one is named)."""
     ledger = context.core.ledger

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from moot.node.rest.context import Context
 
 Handler = Callable[["Context", web.Request], Awaitable[Any]]
+
+ALWAYS: Final = (403, 429, 500)
+"""What any route may answer: a foreign name, too many requests, a mistake of ours."""
+WRITING: Final = (400, 408, 413, 503)
+"""What any route that takes a body may answer besides: malformed, too slow, too large, stopping."""
 
 
 class Problem(Exception):
@@ -24,10 +29,37 @@ class Problem(Exception):
         self.sentence = sentence
 
 
-class Route(msgspec.Struct, frozen=True):
-    """One endpoint. ``answer``: type of the JSON body, or str (text) or bytes.
+class Refusal(msgspec.Struct):
+    """Every answer that is no success, outside ``/api``: a stable code and a plain sentence."""
 
-    ``body``: type of the JSON request body; ``query``: name to description.
+    code: str
+    error: str
+
+
+class Cached(NamedTuple):
+    """An answer that may be kept for so many seconds."""
+
+    answer: Any
+    seconds: int
+
+
+class Text:
+    """As a route's ``body``: plain text."""
+
+
+class Html:
+    """As a route's ``answer``: a page."""
+
+
+class WebSocket:
+    """As a route's ``answer``: the connection becomes a WebSocket."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One endpoint. ``answer``: type of the JSON body, or str (text), bytes, WebSocket.
+
+    ``body``: type of the JSON request body, or Text; ``query``: name to description; ``errors``:
+    the statuses it answers besides ALWAYS and WRITING.
     """
 
     method: str
@@ -36,10 +68,16 @@ class Route(msgspec.Struct, frozen=True):
     answer: Any
     summary: str
     body: Any = None
-    query: dict[str, str] = {}
+    query: Mapping[str, str] = {}
     cache_seconds: int = 0
+    errors: tuple[int, ...] = ()
     text_errors: bool = False
     """Esplora's errors are plain text; all others are JSON."""
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """Every status but 200 that this route may answer."""
+        return tuple(sorted({*ALWAYS, *(WRITING if self.body else ()), *self.errors}))
 
 
 class Table:
@@ -56,13 +94,15 @@ class Table:
         answer: Any,
         *,
         body: Any = None,
-        query: dict[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         cache_seconds: int = 0,
+        errors: tuple[int, ...] = (),
     ) -> Callable[[Handler], Handler]:
         """Registers a handler; its docstring's first line is the summary."""
 
         def register(handler: Handler) -> Handler:
             summary = (handler.__doc__ or "").strip().partition("\n")[0]
+            assert summary, f"{path} says what it does"
             self.routes.append(
                 Route(
                     method,
@@ -73,6 +113,7 @@ class Table:
                     body,
                     query or {},
                     cache_seconds,
+                    errors,
                     self._text_errors,
                 )
             )

@@ -1,27 +1,67 @@
-"""The server: middlewares (host, origin, errors, cache rules) around the table of routes."""
+"""The server: the table of routes, behind the rules of who may ask and how answers look."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 
-from moot.node.rest import basics, esplora, faucet, mining, network, proofs
+from moot.node.rest import (
+    basics,
+    chain,
+    esplora,
+    faucet,
+    feed,
+    mining,
+    monitoring,
+    network,
+    openapi,
+    proofs,
+)
 from moot.node.rest.context import Context
-from moot.node.rest.routes import Problem, Route
+from moot.node.rest.routes import Cached, Problem, Refusal, Route
+from p2p.limits import TokenBucket
 
 if TYPE_CHECKING:
     from moot.node.runtime import NodeRuntime
 
-BODY_SIZE_MAX = 4 * 1024 * 1024
-"""Bytes of a request body: a thousand transactions in hex."""
-STOP_TIMEOUT_S = 2.0
+logger = logging.getLogger("moot.node")
 
-TABLES = (basics.table, network.table, faucet.table, mining.table, proofs.table, esplora.table)
+Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+BODY_SIZE_MAX: Final = 4 * 1024 * 1024
+"""Bytes of a request body: a thousand transactions in hex."""
+STOP_TIMEOUT_S: Final = 2.0
+KEEPALIVE_S: Final = 30.0
+"""Seconds that a connection may stay without a whole request (slow headers count as none)."""
+RATE, BURST = 50, 200
+"""Requests a second of one address, and at once: an eager explorer, not a flood."""
+LOCAL_RATE, LOCAL_BURST = 5_000, 20_000
+"""The same for programs on this machine: more than one core answers, so that it never bites."""
+ADDRESSES_MAX: Final = 10_000
+"""Addresses whose requests are counted at once; the one longest silent is forgotten."""
+
+TABLES = (
+    basics.table,
+    chain.table,
+    network.table,
+    faucet.table,
+    mining.table,
+    proofs.table,
+    feed.table,
+    monitoring.table,
+    openapi.table,
+    *esplora.TABLES,
+)
+ROUTES: Final[tuple[Route, ...]] = tuple(route for table in TABLES for route in table.routes)
 
 
 class RestServer:
@@ -29,20 +69,35 @@ class RestServer:
 
     def __init__(self, runtime: NodeRuntime) -> None:
         self._runtime = runtime
-        self.context = Context(runtime)
+        self._feed = feed.FeedHub()
+        self._monitoring = monitoring.Monitoring(runtime, self._feed)
+        self.context = Context(runtime, self._feed, self._monitoring)
         self._runner: web.AppRunner | None = None
+        self._budgets: OrderedDict[str, TokenBucket] = OrderedDict()
         self.port = 0
 
     async def start(self) -> None:
         """Binds and serves. Raises OSError if the port is taken."""
         section = self._runtime.config.rest
         app = web.Application(client_max_size=BODY_SIZE_MAX, middlewares=[self._guard])
-        for table in TABLES:
-            for route in table.routes:
-                app.router.add_route(route.method, route.path, self._handler(route))
+        app[openapi.DOCUMENT] = openapi.Document(ROUTES)
+        for route in ROUTES:
+            handler = self._handler(route)
+            if route.method == "GET":
+                app.router.add_get(route.path, handler)
+            else:
+                app.router.add_route(route.method, route.path, handler)
         for extend in self._runtime.rest_extensions:
             extend(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
+        app.on_shutdown.append(self._stop_feeds)
+        self._feed.start(self._runtime.core)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=STOP_TIMEOUT_S,
+            keepalive_timeout=KEEPALIVE_S,
+            handler_cancellation=True,
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, section.host, section.port)
         await site.start()
@@ -53,50 +108,189 @@ class RestServer:
             await self._runner.cleanup()
             self._runner = None
 
-    def _handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def _stop_feeds(self, app: web.Application) -> None:
+        self._feed.stop()
+
+    def _handler(self, route: Route) -> Answering:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
                 answer = await route.handler(self.context, request)
             except Problem as problem:
-                return _problem(problem, route.text_errors)
+                return refusal(problem, route.text_errors)
             return _response(answer, route)
 
         return handle
 
+    # ------------------------------------------------------------------------------ the guard
+
     @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """A web page elsewhere must not reach a loopback node through its reader's browser."""
-        if not self._host_is_ours(request.host):
-            return _problem(Problem(403, "foreign-host", "this node has no such name"), False)
-        origin = request.headers.get("Origin")
-        writes = request.method not in ("GET", "HEAD", "OPTIONS")
-        if writes and origin and not self._host_is_ours(urlsplit(origin).netloc):
-            return _problem(Problem(403, "foreign-origin", "only pages of this node write"), False)
-        response = await handler(request)
-        if not writes and not response.prepared:
-            response.headers["Access-Control-Allow-Origin"] = "*"
+    async def _guard(self, request: web.Request, handler: Answering) -> web.StreamResponse:
+        """Who may ask; and that every answer, also to nonsense, has the API's form."""
+        began_s = asyncio.get_running_loop().time()
+        as_text = request.path.startswith("/api/")
+        response: web.StreamResponse
+        try:
+            self._admit(request)
+            if request.method == "OPTIONS":
+                response = _preflight()
+            else:
+                response = await self._answer(request, handler)
+        except Problem as problem:
+            response = refusal(problem, as_text)
+        except web.HTTPException as error:
+            response = _of_http(error, as_text)
+        if not response.prepared and reads(request):
+            response.headers.setdefault("Access-Control-Allow-Origin", "*")
+        if not response.prepared:
+            response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        seconds = asyncio.get_running_loop().time() - began_s
+        self._monitoring.answered(request.method, response.status, seconds)
         return response
 
-    def _host_is_ours(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or ""
-        if name == "localhost" or name in self._runtime.config.rest.names:
-            return True
-        if name == self._runtime.config.rest.host:
+    async def _answer(self, request: web.Request, handler: Answering) -> web.StreamResponse:
+        mishap = _Mishap(request)
+        with mishap:
+            return await handler(request)
+        raise Problem(500, "our-mistake", "this node made a mistake; its log says which")
+
+    def _admit(self, request: web.Request) -> None:
+        """Raises Problem 403, 429 or 503.
+
+        A web page elsewhere must not reach a loopback node through its reader's browser: neither
+        under a name of its own (DNS rebinding), nor by a form or a script of another origin.
+        """
+        if not self._host_is_ours(request):
+            raise Problem(403, "foreign-host", "this node has no such name")
+        if not reads(request) or is_upgrade(request):
+            origin = request.headers.get("Origin")
+            foreign = origin is not None and _place_of(origin) != request.host.lower()
+            site = request.headers.get("Sec-Fetch-Site", "none")
+            if foreign or site not in ("none", "same-origin"):
+                raise Problem(403, "foreign-origin", "only pages of this node may do that")
+        if not self._within_rate(request.remote or ""):
+            raise Problem(429, "too-many-requests", "too many requests; wait a second")
+        if not reads(request) and self._runtime.stopping:
+            raise Problem(503, "stopping", "this node is stopping")
+
+    def _host_is_ours(self, request: web.Request) -> bool:
+        name = _host_name(request.host)
+        section = self._runtime.config.rest
+        if name in ("localhost", section.host, *section.names):
             return True
         try:
-            return ipaddress.ip_address(name).is_loopback
+            if ipaddress.ip_address(name).is_loopback:
+                return True
         except ValueError:
             return False
+        here = request.get_extra_info("sockname")
+        return bool(here) and name == here[0]
+
+    def _within_rate(self, address: str) -> bool:
+        now_ms = self._runtime.uptime_ms()
+        budget = self._budgets.get(address)
+        if budget is None:
+            local = _is_loopback(address)
+            rate, burst = (LOCAL_RATE, LOCAL_BURST) if local else (RATE, BURST)
+            budget = self._budgets[address] = TokenBucket(rate, burst, now_ms)
+            if len(self._budgets) > ADDRESSES_MAX:
+                self._budgets.popitem(last=False)
+        self._budgets.move_to_end(address)
+        return budget.take(1, now_ms)
+
+
+class _Mishap:
+    """Around a handler: what it raises by mistake is logged, and does not reach the client."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        expected = (Problem, web.HTTPException, ConnectionError)
+        if not isinstance(error, Exception) or isinstance(error, expected):
+            return False
+        where = f"{self._request.method} {self._request.path}"
+        logger.error("a mistake in answering %s", where, exc_info=error)
+        return True
+
+
+def reads(request: web.Request) -> bool:
+    """Whether the request changes nothing."""
+    return request.method in ("GET", "HEAD", "OPTIONS")
+
+
+def is_upgrade(request: web.Request) -> bool:
+    """WebSockets are not bound by the same-origin policy: the server has to be."""
+    return "upgrade" in request.headers.get("Connection", "").lower()
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without the port; empty if it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place_of(origin: str) -> str:
+    """Host and port of an Origin header; empty if there is none ("null", nonsense)."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _preflight() -> web.Response:
+    """To a browser that asks whether a page elsewhere may do more than read: it may read."""
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, HEAD",
+            "Access-Control-Allow-Headers": "Accept",
+            "Allow": "GET, HEAD, POST, OPTIONS",
+        },
+    )
+
+
+def _of_http(error: web.HTTPException, as_text: bool) -> web.StreamResponse:
+    """What aiohttp itself refuses: unknown paths, wrong methods, bodies too large."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        problem = Problem(405, "wrong-method", f"this path takes {allowed}")
+        response = refusal(problem, as_text)
+        response.headers["Allow"] = allowed
+        return response
+    if error.status == 404:
+        return refusal(Problem(404, "unknown-path", "there is nothing at this path"), as_text)
+    if error.status == 413:
+        sentence = f"a request's body has at most {BODY_SIZE_MAX} bytes"
+        return refusal(Problem(413, "too-large", sentence), as_text)
+    if error.status < 400:
+        return error
+    return refusal(Problem(error.status, "refused", error.reason), as_text)
 
 
 def _response(answer: Any, route: Route) -> web.StreamResponse:
+    seconds = route.cache_seconds
+    if isinstance(answer, Cached):
+        answer, seconds = answer
     if isinstance(answer, web.StreamResponse):
         return answer
-    headers = {"Cache-Control": f"public, max-age={route.cache_seconds}"}
-    if route.cache_seconds == 0:
-        headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": f"public, max-age={seconds}" if seconds else "no-store"}
     if isinstance(answer, str):
         return web.Response(text=answer, headers=headers)
     if isinstance(answer, bytes):
@@ -106,8 +300,14 @@ def _response(answer: Any, route: Route) -> web.StreamResponse:
     )
 
 
-def _problem(problem: Problem, as_text: bool) -> web.Response:
+def refusal(problem: Problem, as_text: bool) -> web.Response:
+    """A problem as an answer: plain text under ``/api``, JSON elsewhere."""
+    headers = {"Cache-Control": "no-store"}
+    if problem.status == 429:
+        headers["Retry-After"] = "1"
     if as_text:
-        return web.Response(status=problem.status, text=problem.sentence)
-    body = msgspec.json.encode({"code": problem.code, "error": problem.sentence})
-    return web.Response(status=problem.status, body=body, content_type="application/json")
+        return web.Response(status=problem.status, text=problem.sentence, headers=headers)
+    body = msgspec.json.encode(Refusal(problem.code, problem.sentence))
+    return web.Response(
+        status=problem.status, body=body, content_type="application/json", headers=headers
+    )
