@@ -13,6 +13,7 @@ import msgspec
 
 from chain.bech32m import show_address
 from moot.cli.genesis import read_genesis
+from moot.explorer import add_pages
 from moot.miner.workers import Grinder
 from moot.node.config import (
     P2P_PORT,
@@ -110,7 +111,8 @@ def run(directory: Path, name: str | None, die_with_parent: bool) -> None:
     folder = Folder(directory)
     config = folder.load_config()
     set_up_logs(config.log, name or config.node.name)
-    asyncio.run(_run(NodeRuntime(folder, config, Grinder), die_with_parent))
+    runtime = NodeRuntime(folder, config, Grinder, rest_extensions=(add_pages,))
+    asyncio.run(_run(runtime, die_with_parent))
 
 
 async def _run(runtime: NodeRuntime, die_with_parent: bool) -> None:

@@ -16,6 +16,7 @@ MAY_TOUCH_THE_WORLD = (
     "chain/storage/leveldb.py",
     "moot/cli/",
     "moot/client/",
+    "moot/explorer/pages.py",
     "moot/miner/standalone.py",
     "moot/miner/worker.py",
     "moot/miner/workers.py",

@@ -1,0 +1,159 @@
+// The consensus state, generic over engines: their own facts, tables and words, who leads, who is
+// missing, and why nothing moves if nothing moves.
+
+import { get } from "../api.js";
+import { h, update } from "../dom.js";
+import { whole } from "../format.js";
+import { onFrame, run } from "../live.js";
+import { addressLink, empty, facts, figure, label, parts, section, table, word } from "../parts.js";
+
+const LOG_MAX = 200;
+
+function why({ healthy, sentences }) {
+  return h(
+    "section",
+    { class: healthy ? "why" : "why trouble", "aria-label": "Why it moves or does not" },
+    h("p", { class: "why-word" }, healthy ? "All is well" : "It does not move as it should"),
+    sentences.length === 1 && healthy
+      ? h("p", null, sentences[0].replace(/^All is well: (.)/, (_, first) => first.toUpperCase()))
+      : h("ul", null, sentences.map((sentence) => h("li", null, sentence))),
+  );
+}
+
+function validators({ validators: members, leader, engine }) {
+  if (members.length === 0) {
+    return empty(`${engine} has no members: whoever follows the rules may take part.`);
+  }
+  const total = members.reduce((sum, member) => sum + BigInt(member.weight), 0n);
+  return h(
+    "ul",
+    { class: "members" },
+    members.map((member) =>
+      h(
+        "li",
+        { "data-key": member.address, class: member.missing ? "member missing" : member.address === leader ? "member leader" : "member" },
+        h("span", { class: "member-dot", "aria-hidden": true }),
+        h(
+          "span",
+          { class: "member-who" },
+          h("strong", null, member.name || "unnamed"),
+          addressLink(member.address),
+        ),
+        h(
+          "span",
+          { class: "member-marks" },
+          member.address === leader ? h("span", { class: "chip", "data-tone": "lead" }, "leads") : null,
+          member.missing ? h("span", { class: "chip", "data-tone": "bad" }, "missing") : null,
+          total === BigInt(members.length) ? null : h("span", { class: "quiet number" }, `weight ${whole(member.weight)}`),
+        ),
+      ),
+    ),
+  );
+}
+
+function engineTable(name, rows) {
+  if (rows.length === 0) return section(label(name), empty("Nothing at the moment."));
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const shapes = columns.map((column) => ({
+    name: label(column),
+    end: rows.every((row) => typeof row[column] === "number"),
+    cell: (row) => word(row[column] ?? "-"),
+  }));
+  return section(label(name), table(label(name), shapes, rows));
+}
+
+function figures(found) {
+  const { consensus, status } = found;
+  const missing = consensus.validators.filter((member) => member.missing).length;
+  return h(
+    "dl",
+    { class: "figures" },
+    figure("Engine", consensus.engine),
+    figure("Round", whole(consensus.round)),
+    figure("Head", whole(status.head.height)),
+    figure(status.finality === "final" ? "Final" : "Confirmed", whole(status.finalized.height)),
+    consensus.validators.length > 0 ? figure("Quorum", `${whole(consensus.quorum)} of ${whole(consensus.validators.length)}`) : null,
+    consensus.validators.length > 0 ? figure("Faults borne", whole(consensus.faults)) : null,
+    consensus.validators.length > 0 ? figure("Missing", whole(missing)) : null,
+    figure("Evidence", whole(consensus.evidence)),
+  );
+}
+
+function claims({ properties }) {
+  return facts([
+    ["Fault model", properties.fault_model],
+    ["Synchrony", properties.synchrony],
+    ["Finality", properties.finality],
+    ["Members", properties.permissioned ? "those that the chain lists" : "anyone"],
+    ["Needs", properties.needs],
+  ]);
+}
+
+/** The log of what the engine does; it keeps its own state, and can be held still for reading. */
+function makeLog() {
+  const list = h("ol", { class: "log-lines", tabindex: 0, "aria-label": "What the engine did, newest first" });
+  const button = h("button", { type: "button", "aria-pressed": "false" }, "Pause");
+  const note = h("span", { class: "quiet", role: "status" }, "Waiting for the engine to do something …");
+  let paused = false;
+  let missed = 0;
+  button.addEventListener("click", () => {
+    paused = !paused;
+    missed = 0;
+    button.setAttribute("aria-pressed", String(paused));
+    update(button, paused ? "Go on" : "Pause");
+    update(note, paused ? "Paused." : "");
+  });
+  onFrame((frame) => {
+    if (frame.kind !== "consensus") return;
+    if (paused) {
+      missed += 1;
+      update(note, `Paused; ${whole(missed)} more since.`);
+      return;
+    }
+    update(note, "");
+    list.prepend(logLine(frame));
+    while (list.children.length > LOG_MAX) list.lastElementChild.remove();
+  });
+  return h("section", { class: "part log", "data-keep": true, "data-key": "log" }, h("div", { class: "log-head" }, h("h2", null, "What it does"), note, button), list);
+}
+
+function logLine(frame) {
+  const time = new Date();
+  return h(
+    "li",
+    null,
+    h("time", { datetime: time.toISOString(), class: "number" }, time.toLocaleTimeString([], { hour12: false })),
+    h("strong", null, frame.name),
+    h(
+      "span",
+      { class: "log-fields" },
+      Object.entries(frame.fields ?? {}).map(([name, value]) => [h("span", { class: "quiet" }, name), " ", word(value), " "]),
+    ),
+  );
+}
+
+export function start() {
+  const log = makeLog();
+  run({
+    kinds: ["head", "final", "consensus", "peer"],
+    load: async () => {
+      const [status, consensus, reasons] = await Promise.all([get("/moot/status"), get("/moot/consensus"), get("/moot/why")]);
+      parts.remember(status);
+      return { status, consensus, reasons };
+    },
+    show: (found) => {
+      const { consensus, reasons } = found;
+      return [
+        h("h1", null, "Consensus"),
+        why(reasons),
+        figures(found),
+        section("Members", validators(consensus)),
+        Object.entries(consensus.tables).map(([name, rows]) => engineTable(name, rows)),
+        section(`In ${consensus.engine}’s own words`, facts(Object.entries(consensus.facts).map(([name, value]) => [label(name), word(value)]), "facts close")),
+        log.isConnected ? log.cloneNode(false) : log,
+        section("What it promises", claims(consensus)),
+      ];
+    },
+  });
+}
+
