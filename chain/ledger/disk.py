@@ -15,7 +15,7 @@ prefix  rest of the key              value (canonical encoding unless said other
 ``D``   block id                     DeltaRow: state before and after (no engine finality only)
 ``F``   block id                     Proof
 ``V``   hash                         ValidatorSet
-``T``   transaction id               PlaceRow: height and position, main chain up to the base
+``T``   transaction id               PlaceRow, main chain up to the base; a manifest's leaf too
 ``A``   address, height (8), place   empty; place (4) is the position plus one, 0: the reward
 ``C``   address                      AddressStats, main chain up to the base
 ======  ===========================  =======================================================
@@ -105,10 +105,13 @@ class DeltaRow(Record, frozen=True):
 
 
 class PlaceRow(Record, frozen=True):
-    """Where a transaction stands on the main chain."""
+    """Where a transaction or a manifest stands on the main chain.
+
+    ``place``: among the block's Merkle leaves; 0 is the manifest, which stands for the reward.
+    """
 
     height: Uint
-    position: Uint
+    place: Uint
 
 
 class AddressStats(Record, frozen=True):

@@ -54,8 +54,8 @@ def advance_rows(disk: Disk, entries: Sequence[Entry]) -> tuple[Rows, Stats]:
         rows[height_key(height)] = entry.id
         for key, _, value in entry.changes:
             rows[STATE + key] = value
-        for position, transaction in enumerate(entry.block.transactions):
-            rows[place_key(transaction.id)] = codec.encode(PlaceRow(height, position))
+        for place, leaf in enumerate(entry.block.leaves):
+            rows[place_key(leaf)] = codec.encode(PlaceRow(height, place))
         for touch in entry.touches:
             rows[history_key(touch[0], height, touch[1])] = b""
         add_stats(totals, entry.touches, disk.stats)
@@ -79,8 +79,8 @@ def retreat_rows(disk: Disk, entries: Sequence[Entry]) -> tuple[Rows, Stats]:
         rows[height_key(height)] = None
         for key, value, _ in entry.changes:
             rows[STATE + key] = value
-        for transaction in entry.block.transactions:
-            rows[place_key(transaction.id)] = None
+        for leaf in entry.block.leaves:
+            rows[place_key(leaf)] = None
         for touch in entry.touches:
             rows[history_key(touch.address, height, touch.position)] = None
         add_stats(totals, entry.touches, disk.stats, -1)

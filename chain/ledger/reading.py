@@ -137,7 +137,7 @@ class Reading:
     # ----------------------------------------------------------------------------- transactions
 
     def transaction(self, txid: TxId) -> Located | None:
-        """A transaction of the best chain."""
+        """A transaction of the best chain; under a manifest's leaf hash, that block's reward."""
         place = self._places.get(txid)
         if place is not None:
             return self._located(place[0], place[1])
@@ -146,7 +146,7 @@ class Reading:
             return None
         block = self._tree.id_at(row.height)
         assert block is not None, "what is indexed is on the main chain"
-        return self._located(block, row.position)
+        return self._located(block, row.place + REWARD_POSITION)
 
     def history(
         self, address: Address, *, before: tuple[int, int] | None = None, count: int = 25
@@ -215,9 +215,9 @@ class Reading:
         return body
 
     def _place(self, block: Block) -> None:
-        for position, transaction in enumerate(block.transactions):
-            self._places[transaction.id] = (block.id, position)
+        for position, leaf in enumerate(block.leaves, start=REWARD_POSITION):
+            self._places[leaf] = (block.id, position)
 
     def _unplace(self, block: Block) -> None:
-        for transaction in block.transactions:
-            self._places.pop(transaction.id, None)
+        for leaf in block.leaves:
+            self._places.pop(leaf, None)

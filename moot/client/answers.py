@@ -56,6 +56,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     mining: bool = False
     faucet: bool = False
     uptime_ms: int = 0
+    hash_rate: float = 0.0
 
 
 class Maturing(msgspec.Struct, frozen=True):
@@ -175,7 +176,7 @@ class MiningResult(msgspec.Struct, frozen=True):
 class FeedFrame(msgspec.Struct, frozen=True):
     """One event of a node's feed.
 
-    ``kind``: what the node sends (hello, head, final, transaction, consensus, peer), or "gap", made
+    ``kind``: what the node sends (hello, head, final, transaction, dropped, consensus, peer), or "gap", made
     by this client after a reconnection: events may have been missed.
     """
 

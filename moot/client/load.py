@@ -367,7 +367,7 @@ class LoadGenerator:
         """Wake the watcher when a node's head or finality moves."""
         while True:
             with suppress(ClientError):
-                async for frame in node.client.feed(reconnect=False):
+                async for frame in node.client.feed(kinds=("head", "final"), reconnect=False):
                     node.listening = True
                     if frame.kind in ("hello", "head", "final"):
                         self._news.set()

@@ -174,14 +174,18 @@ class NodeClient(HttpClient):
 
     # --- the feed ---------------------------------------------------------------------------------
 
-    async def feed(self, *, reconnect: bool = True) -> AsyncGenerator[FeedFrame, None]:
+    async def feed(
+        self, *, kinds: Sequence[str] = (), reconnect: bool = True
+    ) -> AsyncGenerator[FeedFrame, None]:
         """What happens in the node, as it happens, until the caller stops.
 
+        ``kinds``: of head, final, transaction, dropped, peer, consensus; none: all but the last.
         Raises NodeUnreachable or NodeRefused if it cannot be opened at first. Later it is opened
         again with growing waits, which a frame of kind "gap" tells; with ``reconnect`` false, the
         iteration ends instead.
         """
-        socket = await self._open_feed()
+        query = f"?kinds={','.join(kinds)}" if kinds else ""
+        socket = await self._open_feed(query)
         while True:
             async with socket:
                 async for message in socket:
@@ -189,14 +193,14 @@ class NodeClient(HttpClient):
                         yield self._frame(message.data)
             if not reconnect:
                 return
-            socket = await self._reopen_feed()
+            socket = await self._reopen_feed(query)
             yield FeedFrame("gap", {})
 
-    async def _open_feed(self) -> aiohttp.ClientWebSocketResponse:
+    async def _open_feed(self, query: str) -> aiohttp.ClientWebSocketResponse:
         try:
             async with asyncio.timeout(self._timeout.total):
                 return await self.session.ws_connect(
-                    self.url("/moot/feed"),
+                    self.url("/moot/feed" + query),
                     heartbeat=FEED_HEARTBEAT_S,
                     max_msg_size=FEED_FRAME_SIZE_MAX,
                     headers=self._headers,
@@ -210,13 +214,13 @@ class NodeClient(HttpClient):
         except (aiohttp.ClientError, OSError) as error:
             raise NodeUnreachable(self.base_url, f"its feed does not open: {error}") from None
 
-    async def _reopen_feed(self) -> aiohttp.ClientWebSocketResponse:
+    async def _reopen_feed(self, query: str) -> aiohttp.ClientWebSocketResponse:
         wait_s, longest_s = RECONNECT_S
         while True:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, longest_s)
             try:
-                return await self._open_feed()
+                return await self._open_feed(query)
             except (NodeUnreachable, NodeRefused):
                 continue
 

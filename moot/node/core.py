@@ -120,6 +120,8 @@ class NodeCore:
         self._performing = False
         self._started = False
         self._some_waiting = False
+        self.idle_since_ms = shell.clock().steady_ms
+        """Steady time of the last progress: the head moved, or something began to wait."""
         self._confirmed = ledger.confirmed()
         self._evidence: OrderedDict[bytes, Evidence] = OrderedDict()
         self._requests: dict[int, Callable[[str], None]] = {}
@@ -345,6 +347,7 @@ class NodeCore:
         moved = self.ledger.set_head(effect.block)
         if not moved.removed and not moved.added:
             return
+        self.idle_since_ms = self._steady()
         self.mining.head_moved()
         self._mempool_moved(moved)
         head = self.ledger.header(effect.block)
@@ -504,6 +507,7 @@ class NodeCore:
         waiting = self.mempool.waiting()
         if (waiting > 0) != self._some_waiting:
             self._some_waiting = waiting > 0
+            self.idle_since_ms = self._steady()
             self.driver.post(contract.TransactionsWaiting(waiting))
         if waiting and self.builder.waiting:
             self.builder.wake(self._producer(), self.shell.clock())

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from chain.address import key_address
 from chain.bech32m import show_address
 from moot.node.core import NodeCore
+
+STALLED_MS: Final = 5_000
+"""Milliseconds without progress, while some is due, after which the engine is asked for reasons."""
 
 
 def unready(core: NodeCore) -> list[str]:
@@ -18,23 +23,37 @@ def unready(core: NodeCore) -> list[str]:
     return reasons
 
 
-def explain(core: NodeCore) -> tuple[bool, list[str]]:
-    """Whether all is well, and what there is to say."""
+def explain(core: NodeCore, now_ms: int) -> tuple[bool, list[str]]:
+    """Whether all is well, and what there is to say. ``now_ms``: the steady clock.
+
+    What the engine waits for at any one moment is no complaint: it becomes one once something is
+    due and nothing has moved for STALLED_MS. A member that is not linked is told in any case, since
+    it uses up the faults that the network can bear.
+    """
     sentences = unready(core)
-    sentences += core.engine_status().why
+    due = core.mempool.waiting() > 0 or core.rules.properties.mints_when_idle
+    engine = core.engine_status().why
+    stalled = due and now_ms - core.idle_since_ms > STALLED_MS
+    if stalled:
+        sentences += engine
+    healthy = not sentences
+    if healthy:
+        sentences.append(_all_well(core, due))
     missing = _missing_members(core)
     if missing:
         sentences.append(
             f"Not linked to {len(missing)} of the validators: {', '.join(missing)}. "
             "Check that they run and that their addresses stand under p2p.peers."
         )
-    if sentences:
-        return False, sentences
+    return healthy, sentences
+
+
+def _all_well(core: NodeCore, due: bool) -> str:
     ledger = core.ledger
     height = ledger.height(ledger.head())
-    if core.mempool.waiting() or core.rules.properties.mints_when_idle:
-        return True, [f"All is well: the head is at height {height} and moves on."]
-    return True, [f"All is well: no transaction waits, so height {height} stays as it is."]
+    if due:
+        return f"All is well: the head is at height {height} and moves on."
+    return f"All is well: no transaction waits, so height {height} stays as it is."
 
 
 def _syncing(core: NodeCore) -> str:

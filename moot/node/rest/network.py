@@ -11,6 +11,7 @@ from aiohttp import web
 from chain.errors import Invalid
 from chain.proof import Evidence
 from consensus.contract import Status
+from moot.node.clock import system_clock
 from moot.node.rest.context import Context
 from moot.node.rest.routes import Table
 from moot.node.why import explain, unready
@@ -140,7 +141,7 @@ class WhyAnswer(msgspec.Struct):
 @table.add("GET", "/moot/why", WhyAnswer)
 async def why(context: Context, request: web.Request) -> WhyAnswer:
     """Why this node makes no progress, in plain sentences: who is missing, what to do."""
-    healthy, sentences = explain(context.core)
+    healthy, sentences = explain(context.core, system_clock().steady_ms)
     return WhyAnswer(healthy, sentences)
 
 

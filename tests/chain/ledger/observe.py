@@ -18,14 +18,14 @@ def best_chain(ledger: Ledger) -> dict[str, Any]:
     ids = [ledger.id_at(height) for height in heights]
     blocks = [ledger.block(block) for block in ids if block is not None]
     assert len(blocks) == len(heights) and ledger.id_at(len(heights)) is None
-    transactions = [t.id for block in blocks if block is not None for t in block.transactions]
+    leaves = [leaf for block in blocks if block is not None for leaf in block.leaves]
     return {
         "state": sorted(ledger.state().items()),
         "ids": ids,
         "weight": ledger.weight(ledger.head()),
         "receipts": [ledger.receipts(block) for block in ids if block is not None],
         "credits": [ledger.credits(block) for block in ids if block is not None],
-        "places": [ledger.transaction(txid) for txid in transactions],
+        "places": [ledger.transaction(leaf) for leaf in leaves],
         "history": {n: ledger.history(address(n), count=10_000) for n in WATCHED},
         "stats": {n: ledger.address_stats(address(n)) for n in WATCHED},
         "confirmed": ledger.confirmed(),

@@ -209,3 +209,23 @@ def test_far_ancestors_are_found_without_a_walk(monkeypatch: pytest.MonkeyPatch)
     reads.clear()
     assert ledger.ancestor(tip.id, 3) == main[2].id
     assert len(reads) <= 40, "elsewhere skip links do"
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_manifest_is_found_by_its_leaf_and_stands_for_the_reward(flushed: bool) -> None:
+    ledger = open_ledger(finalizes=False, flush_depth=1 if flushed else 64, flush_blocks=1)
+    rewarded = grow(ledger, ledger.head(), changes=(StateChange(address(3), COIN, 1),))
+    ledger.set_head(rewarded.id)
+    extend(ledger, 3)
+    found = ledger.transaction(rewarded.manifest.leaf)
+    assert found == ledger.history(address(3))[0]
+    assert found is not None and (found.block_id, found.position) == (rewarded.id, -1)
+    assert found.transaction is None
+    genesis = ledger.transaction(ledger.genesis_block.manifest.leaf)
+    assert genesis is not None and genesis.block_id == ledger.chain_id
+    # A branch that is left takes its manifests along.
+    side = rewarded.previous
+    for _ in range(6):
+        side = grow(ledger, side, tag=9).id
+    ledger.set_head(side)
+    assert ledger.transaction(rewarded.manifest.leaf) is None
