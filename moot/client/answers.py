@@ -176,8 +176,8 @@ class MiningResult(msgspec.Struct, frozen=True):
 class FeedFrame(msgspec.Struct, frozen=True):
     """One event of a node's feed.
 
-    ``kind``: what the node sends (hello, head, final, transaction, dropped, consensus, peer), or "gap", made
-    by this client after a reconnection: events may have been missed.
+    ``kind``: what the node sends (hello, head, final, transaction, dropped, consensus, peer), or
+    "gap", made by this client after a reconnection: events may have been missed.
     """
 
     kind: str
