@@ -270,7 +270,11 @@ class Transport:
             return response
         tune(None, transport)
         socket_ = open_websocket_response(CLOSE_TIMEOUT_S)
-        await socket_.prepare(request)
+        try:
+            await socket_.prepare(request)
+        except ValueError:
+            # Stumbling over a header (a key that is not ASCII) is the stranger's fault, not ours.
+            raise web.HTTPBadRequest from None
         host = plain_host(transport.get_extra_info("peername")[0])
         try:
             mine = self._hello()
