@@ -60,6 +60,9 @@ sync (0.2 to 10 ms) is shared. So many are executed again after a crash."""
 FLUSH_TRANSACTIONS: Final = 512
 """Transactions that make a move worth its sync even for fewer blocks."""
 
+BUILT_MAX: Final = 4
+"""Blocks made here whose outcome is remembered until they are inserted: a miner's last templates."""
+
 
 class HeadMoved(NamedTuple):
     """What a move of the head took off the best chain and put on it, each from old to new."""
@@ -107,6 +110,7 @@ class Ledger(Reading):
         self._stored_head = store.get(HEAD_KEY) or self.chain_id
         self._stored_final = store.get(FINAL_KEY)
         # Rows to be deleted with the next flush, whatever a crash did to earlier deletions.
+        self._built: dict[tuple[BlockId, bytes], Executed] = {}
         self._doomed: dict[BlockId, int] = {}
 
     def _create(self, disk: Disk, genesis: Genesis) -> None:
@@ -205,7 +209,31 @@ class Ledger(Reading):
             code = "bad-signature" if error.code == "bad-signature" else "invalid-transaction"
             raise InvalidBlock(code, f"{error.code}: {error.sentence}") from error
 
+    def built(self, block: Block, executed: Executed) -> None:
+        """Remembers how a block that was made here came out, so that its insert need not execute
+        it a second time. ``executed`` must come from this ledger's own ``execution``. Parent and
+        Merkle root name it, since they determine all that execution sees."""
+        self._built[block.previous, block.header.merkle_root] = executed
+        while len(self._built) > BUILT_MAX:
+            del self._built[next(iter(self._built))]
+
     def _execute(self, block: Block, changes: tuple[StateChange, ...]) -> Executed:
+        executed = self._built.pop((block.previous, block.header.merkle_root), None)
+        if executed is None:
+            executed = self._executed(block, changes)
+        manifest = block.manifest
+        if executed.reward != manifest.reward:
+            raise InvalidBlock(
+                "wrong-reward",
+                f"it says {manifest.reward} base units, its claims mint {executed.reward}",
+            )
+        if executed.state.root != manifest.state_root:
+            raise InvalidBlock("wrong-state-root", "executing it gives another state")
+        if manifest.next_validators != self._next_validators_hash(block.previous):
+            raise InvalidBlock("wrong-next-validators", "it names another next validator set")
+        return executed
+
+    def _executed(self, block: Block, changes: tuple[StateChange, ...]) -> Executed:
         manifest = block.manifest
         execution = self.execution(
             block.previous, time_ms=manifest.time_ms, producer=manifest.producer
@@ -218,17 +246,7 @@ class Ledger(Reading):
                     "invalid-transaction",
                     f"transaction {position}: {error.code}: {error.sentence}",
                 ) from error
-        executed = execution.finish(changes)
-        if executed.reward != manifest.reward:
-            raise InvalidBlock(
-                "wrong-reward",
-                f"it says {manifest.reward} base units, its claims mint {executed.reward}",
-            )
-        if executed.state.root != manifest.state_root:
-            raise InvalidBlock("wrong-state-root", "executing it gives another state")
-        if manifest.next_validators != self._next_validators_hash(block.previous):
-            raise InvalidBlock("wrong-next-validators", "it names another next validator set")
-        return executed
+        return execution.finish(changes)
 
     def _entry(
         self, block: Block, parent: IndexRow, executed: Executed, weight: int, replaying: bool

@@ -137,7 +137,9 @@ class Builder:
         )
         executed = execution.finish(self._changes(rules, parent, draft, bits))
         manifest = msgspec.structs.replace(draft, state_root=executed.state.root)
-        return assemble(parent, manifest, transactions, bits)
+        block = assemble(parent, manifest, transactions, bits)
+        self._ledger.built(block, executed)
+        return block
 
     def _changes(
         self, rules: Rules, parent: BlockId, draft: Manifest, bits: int

@@ -294,3 +294,29 @@ def test_what_fails_inside_a_transaction_does_not_spoil_the_block() -> None:
     receipts = ledger.receipts(block.id)
     assert receipts is not None and receipts[0].code == "insufficient-funds"
     assert receipts[0].fee == FEE
+
+
+def test_a_block_made_here_is_executed_once_and_still_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever made a block hands in how it came out; a forged outcome fails on the state root."""
+    ledger = open_ledger()
+    payment = transfer(ledger.chain_id, 0, 1, 5, 0)
+    parent = ledger.header(ledger.head())
+    execution = ledger.execution(
+        ledger.head(), time_ms=parent.time_ms + 1_000, producer=address(1_000)
+    )
+    execution.apply(payment)
+    executed = execution.finish(())
+    block = make_block(ledger, ledger.head(), [payment])
+    empty = make_block(ledger, ledger.head(), [], tag=1)
+    ledger.built(block, executed)
+    ledger.built(empty, executed)
+
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("executed a second time")
+
+    monkeypatch.setattr(ledger, "execution", again)
+    refuse(ledger, empty, "wrong-state-root")
+    ledger.insert(block, 1, ())
+    assert ledger.account(address(1), block.id).balance == 1_000 * COIN + 5
