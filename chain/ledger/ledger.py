@@ -61,7 +61,7 @@ FLUSH_TRANSACTIONS: Final = 512
 """Transactions that make a move worth its sync even for fewer blocks."""
 
 BUILT_MAX: Final = 4
-"""Blocks made here whose outcome is remembered until they are inserted: a miner's last templates."""
+"""Blocks made here whose outcome is kept until they are inserted: a miner's last templates."""
 
 
 class HeadMoved(NamedTuple):
