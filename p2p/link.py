@@ -175,14 +175,17 @@ class Dialer:
 
     async def connect(self, host: str, port: int, path: str) -> aiohttp.ClientWebSocketResponse:
         """Raises Refused for the wrong key, OSError or aiohttp.ClientError for no connection."""
-        url = URL.build(scheme="https", host=host, port=port, path=path)
-        return await self._session.ws_connect(
-            url,
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
-            autoping=False,
-            compress=0,
-            max_msg_size=FRAME_SIZE_MAX,
-        )
+        try:
+            return await self._session.ws_connect(
+                URL.build(scheme="https", host=host, port=port, path=path),
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT_S),
+                autoping=False,
+                compress=0,
+                max_msg_size=FRAME_SIZE_MAX,
+            )
+        except ValueError as error:
+            # A name that cannot be one, or an answer that the HTTP library stumbled over.
+            raise aiohttp.ClientError(str(error)) from error
 
 
 async def _refuse_redirect(*_: Any) -> None:

@@ -59,8 +59,11 @@ LOOPBACK, PRIVATE, GLOBAL = range(3)
 def reach(host: str) -> int | None:
     """From where an IP address makes sense: this machine, a private network, anywhere.
 
-    None: not an address that could be dialed, or a name (names come from operators only).
+    None: not an address that could be dialed, or a name (names come from operators only). A scope
+    (``fe80::1%eth0``) means something on its teller's machine only.
     """
+    if "%" in host:
+        return None
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
@@ -64,7 +65,7 @@ def certificate_key(certificate: bytes | None) -> bytes:
         raise Refused(WRONG_KEY, "no certificate, or one far too large")
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, x509.InvalidVersion):
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
         raise Refused(WRONG_KEY, "the certificate cannot be read") from None
     if not isinstance(key, Ed25519PublicKey):
         raise Refused(WRONG_KEY, "the certificate's key is not an Ed25519 key")

@@ -61,6 +61,15 @@ def test_what_is_no_certificate_is_refused(certificate):
     assert refusal.value.code == "wrong-key"
 
 
+def test_a_kind_of_key_that_nobody_knows_is_refused():
+    """Newer TLS libraries know keys that the certificate library does not."""
+    honest, algorithm = tls.make_certificate(SEED), bytes.fromhex("06032b6570")
+    of_signature, of_key, rest = honest.split(algorithm, 2)
+    unknown = algorithm.join([of_signature, of_key]) + bytes.fromhex("06032b657f") + rest
+    with pytest.raises(Refused, match="cannot be read"):
+        tls.certificate_key(unknown)
+
+
 def test_another_kind_of_key_is_refused():
     with pytest.raises(Refused, match="not an Ed25519 key"):
         tls.certificate_key(elliptic_certificate()[1])
