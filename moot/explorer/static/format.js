@@ -84,8 +84,8 @@ export function textFromHex(hex) {
   }
 }
 
-/** A word of the API ("no-proof", "view ends in") as a label. */
+/** A word of the API ("fault_model", "pre-prepare") as a label. */
 export function label(word) {
-  const text = word.replace(/[-_]/g, " ");
+  const text = word.replace(/_/g, " ");
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

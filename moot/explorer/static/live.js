@@ -6,7 +6,7 @@ import { h, update } from "./dom.js";
 import { openFeed } from "./feed.js";
 
 const REST_MS = 400; // between two refreshes at least: a fast chain shall not keep a phone busy
-const POLL_UP_MS = 10_000; // with a feed: only what no frame tells (peers' latency, clocks)
+const POLL_UP_MS = 5_000; // with a feed: only what no frame tells (peers' latency, clocks)
 const POLL_DOWN_MS = 2_500;
 
 const listeners = [];

@@ -67,6 +67,8 @@ const CHIPS = {
   failed: ["failed", "bad"],
   side: ["side branch", "bad"],
   dropped: ["dropped", "bad"],
+  abreast: ["abreast", "good"],
+  "catching up": ["catching up", "open"],
   unknown: ["unknown", "quiet"],
 };
 
@@ -142,7 +144,7 @@ export function word(value) {
   const text = String(value);
   if (text === "yes") return h("span", { class: "mark", "data-tone": "good" }, "yes");
   if (text === "-") return h("span", { class: "mark", "data-tone": "quiet" }, "–");
-  return h("span", { class: text.length > 24 ? "id full" : null }, text);
+  return h("span", { class: /^\S{25,}$/.test(text) ? "id full" : null }, text);
 }
 
 export { label };

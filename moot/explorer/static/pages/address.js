@@ -93,7 +93,7 @@ export function start(subject) {
         facts([
           ["Waiting", pendingText(found)],
           ["Received in all", amount(chain.funded_txo_sum)],
-          ["Sent in all", [amount(chain.spent_txo_sum), h("small", { class: "quiet" }, " fees included")]],
+          ["Sent in all", [amount(chain.spent_txo_sum), h("small", { class: "quiet" }, " · fees included")]],
           [
             "Proof",
             [

@@ -5,15 +5,18 @@ import { get } from "../api.js";
 import { h, update } from "../dom.js";
 import { whole } from "../format.js";
 import { onFrame, run } from "../live.js";
+import { rests } from "../rest.js";
 import { addressLink, empty, facts, figure, label, parts, section, table, word } from "../parts.js";
 
 const LOG_MAX = 200;
 
-function why({ healthy, sentences }) {
+function why({ status, reasons }) {
+  const { healthy, sentences } = reasons;
+  const trouble = rests(status, reasons);
   return h(
     "section",
-    { class: healthy ? "why" : "why trouble", "aria-label": "Why it moves or does not" },
-    h("p", { class: "why-word" }, healthy ? "All is well" : "It does not move as it should"),
+    { class: trouble ? "why trouble" : "why", "aria-label": "Why it moves or does not" },
+    h("p", { class: "why-word" }, trouble ? "It does not move as it should" : healthy ? "All is well" : "At work"),
     sentences.length === 1 && healthy
       ? h("p", null, sentences[0].replace(/^All is well: (.)/, (_, first) => first.toUpperCase()))
       : h("ul", null, sentences.map((sentence) => h("li", null, sentence))),
@@ -142,10 +145,10 @@ export function start() {
       return { status, consensus, reasons };
     },
     show: (found) => {
-      const { consensus, reasons } = found;
+      const { consensus } = found;
       return [
         h("h1", null, "Consensus"),
-        why(reasons),
+        why(found),
         figures(found),
         section("Members", validators(consensus)),
         Object.entries(consensus.tables).map(([name, rows]) => engineTable(name, rows)),

@@ -6,6 +6,7 @@ import { h } from "../dom.js";
 import { faucetForm } from "../faucet.js";
 import { bytes, decimal, span, whole } from "../format.js";
 import { announce, run } from "../live.js";
+import { rests } from "../rest.js";
 import { transactionRow } from "../moves.js";
 import { amount, blockLink, chip, empty, figure, finalWord, parts, section, since, title, txLink } from "../parts.js";
 
@@ -24,7 +25,7 @@ function headline({ status, why }) {
     { class: "headline" },
     h("h1", null, "Block ", h("span", { class: "number" }, whole(status.head.height))),
     h("p", { class: "lead" }, rest),
-    why.healthy
+    !rests(status, why)
       ? null
       : h("p", { class: "warning" }, why.sentences[0], " ", h("a", { href: "/consensus" }, "What to do")),
   );
@@ -37,7 +38,7 @@ function figures({ status, chain }) {
     "dl",
     { class: "figures" },
     figure("Engine", status.engine),
-    figure("Transactions", decimal(rate), seconds >= 60 ? "a second" : `a second, last ${Math.round(seconds)} s`),
+    figure("Transactions", decimal(rate), seconds >= 60 ? "/s" : `/s over ${Math.round(seconds)} s`),
     figure("Block every", interval === null ? "–" : span(interval)),
     figure(`Not ${finalWord()} yet`, whole(status.head.height - status.finalized.height), "blocks"),
     figure("Waiting", whole(status.mempool.count)),
