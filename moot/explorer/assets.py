@@ -18,7 +18,7 @@ and what the operating system believes of ``.js`` differs."""
 
 
 class Asset(NamedTuple):
-    """One static file. ``tag``: a strong ETag, quotes included (RFC 9110 section 8.8.3)."""
+    """One static file. ``tag``: the value of its strong ETag (RFC 9110 section 8.8.3)."""
 
     body: bytes
     media_type: str
@@ -32,8 +32,7 @@ def load_assets() -> dict[str, Asset]:
         media_type = MEDIA_TYPES.get("." + name.rpartition(".")[2])
         if media_type is not None:
             body = entry.read_bytes()
-            tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            found[name] = Asset(body, media_type, tag)
+            found[name] = Asset(body, media_type, hashlib.sha256(body).hexdigest()[:32])
     return found
 
 

@@ -110,9 +110,9 @@ def _asset_handler(assets: dict[str, Asset], fixed: str = "") -> Handler:
         if asset is None:
             raise web.HTTPNotFound(text="no such file")
         # Always asked again, and cheaply answered: after an update no old module meets a new one.
-        headers = {**SECURITY_HEADERS, "Cache-Control": "no-cache", "ETag": asset.tag}
-        tags = [tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")]
-        if asset.tag in tags or "*" in tags:
+        headers = {**SECURITY_HEADERS, "Cache-Control": "no-cache", "ETag": f'"{asset.tag}"'}
+        # Weakly compared (RFC 9110 section 13.1.2): a proxy that compresses weakens tags.
+        if any(tag.value in (asset.tag, "*") for tag in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         return web.Response(body=asset.body, headers={**headers, "Content-Type": asset.media_type})
 
