@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 import msgspec
+from rich.console import Console
 
 from chain.bech32m import parse_address
 from chain.errors import Invalid
 from moot.node.config import REST_PORT
+from wallet.amounts import parse_amount
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_NODE = f"http://127.0.0.1:{REST_PORT}"
+PIPED_WIDTH = 200
+"""Columns where output goes into a file or a program: nothing need be cut to fit a screen."""
+
+
+class Failure(click.ClickException):
+    """What was asked cannot be done; exit status 1 and one sentence."""
 
 
 def json_option(function: Function) -> Function:
     """``--json``: one JSON document on standard output."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
-        function
-    )
+    return click.option(
+        "--json", "as_json", is_flag=True, envvar="MOOT_JSON", help="Print one JSON document."
+    )(function)
 
 
 def engine_option(function: Function) -> Function:
@@ -49,9 +59,36 @@ def node_option(function: Function) -> Function:
     )(function)
 
 
+def document(command: click.Command) -> None:
+    """Makes ``--help`` name every option's environment variable and leave examples unbroken."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.expose_value:
+            parameter.show_envvar = True
+    if command.help and "\b" not in command.help:
+        command.help = re.sub(r"\n\n(Examples?:)", "\n\n\b\n\\1", command.help)
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            document(child)
+
+
 def print_json(document: Any) -> None:
     """One indented JSON document."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def console() -> Console:
+    """Standard output for tables and colours; wide where no screen limits it."""
+    return Console(
+        width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False, soft_wrap=True
+    )
+
+
+def print_facts(facts: Iterable[tuple[str, object]], *, err: bool = False) -> None:
+    """Names and values in two aligned columns; values that are empty are left out."""
+    shown = [(name, str(value)) for name, value in facts if value not in ("", None)]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        click.echo(f"{name.ljust(width)}  {value}", err=err)
 
 
 def parameters_of(pairs: Iterable[str]) -> dict[str, int | str]:
@@ -65,9 +102,17 @@ def parameters_of(pairs: Iterable[str]) -> dict[str, int | str]:
     return parameters
 
 
-def address_of(text: str, prefix: str) -> bytes:
-    """An address that a person typed. Raises BadParameter."""
+def address_of(text: str, prefix: str | None) -> bytes:
+    """An address that a person typed; ``prefix`` None: of any network. Raises BadParameter."""
     try:
         return parse_address(text, prefix)
     except Invalid as error:
         raise click.BadParameter(error.sentence) from None
+
+
+def coins(text: str) -> int:
+    """An amount that a person typed, in coins; becomes base units. Raises BadParameter."""
+    try:
+        return parse_amount(text)
+    except Invalid as error:
+        raise click.BadParameter(f"{text!r}: {error.sentence}") from None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from consensus.contract import EngineProtocol
 from consensus.registry import engine_names, protocol
+from moot.cli.common import console, json_option, print_json
 
 NODES_SHOWN = (4, 7)
 """Sizes for which f and quorum are shown."""
@@ -42,7 +42,7 @@ def describe(found: EngineProtocol) -> dict[str, object]:
 
 @click.command(name="engines")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 def engines(name: str | None, as_json: bool) -> None:
     """List the installed engines, or show one of them.
 
@@ -53,26 +53,25 @@ def engines(name: str | None, as_json: bool) -> None:
         return
     found = [describe(protocol(each)) for each in engine_names()]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode({"engines": found}), indent=2).decode())
+        print_json({"engines": found})
         return
     table = Table("engine", "faults borne", "finality", "needs")
     for each in found:
         table.add_row(*(str(each[k]) for k in ("engine", "fault_model", "finality", "needs")))
-    Console().print(table)
+    console().print(table, soft_wrap=False)
 
 
 def _show_one(facts: dict[str, object], as_json: bool) -> None:
-    text = msgspec.json.format(msgspec.json.encode(facts), indent=2).decode()
     if as_json:
-        click.echo(text)
+        print_json(facts)
         return
-    console = Console()
-    console.print(f"[bold]{facts['engine']}[/bold]: {facts['summary']}")
+    screen = console()
+    screen.print(f"[bold]{facts['engine']}[/bold]: {facts['summary']}")
     for key in ("fault_model", "synchrony", "finality", "permissioned", "needs"):
-        console.print(f"  {key}: {facts[key]}")
+        screen.print(f"  {key}: {facts[key]}")
     table = Table("parameter", "default", "devnet")
     parameters = facts["parameters"]
     assert isinstance(parameters, dict)
     for parameter, values in parameters.items():
         table.add_row(parameter, str(values["default"]), str(values["devnet"]))
-    console.print(table)
+    screen.print(table, soft_wrap=False)

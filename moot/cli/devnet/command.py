@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from chain.bech32m import show_address
-from moot.cli.common import parameters_of, print_json
+from moot.cli.common import json_option, parameters_of, print_json
 from moot.cli.devnet.plan import ACCOUNT_COINS, NODES_MAX, Plan, open_or_make
 from moot.cli.devnet.processes import Fleet, NodeProcess
 from moot.cli.devnet.table import network_table
@@ -35,7 +35,14 @@ LOAD_ACCOUNTS = range(2, 10)
 
 
 @click.command(name="devnet")
-@click.option("--engine", "--consensus", "engine", default=None, help="Engine [default: pbft].")
+@click.option(
+    "--engine",
+    "--consensus",
+    "engine",
+    default=None,
+    envvar="MOOT_ENGINE",
+    help="Consensus engine; see `moot engines` [default: pbft].",
+)
 @click.option(
     "--nodes", type=click.IntRange(1, NODES_MAX), default=None, help="How many [default: 4]."
 )
@@ -56,7 +63,7 @@ LOAD_ACCOUNTS = range(2, 10)
     show_default=True,
     help="When a node's process ends: stop the network, or start the node again.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end.")
+@json_option
 def devnet(
     engine: str | None,
     nodes: int | None,
