@@ -16,10 +16,18 @@ from chain.hashing import show_id
 from chain.ledger import genesis_block
 from chain.validators import Validator
 from consensus.registry import era_parameters
-from moot.cli.common import address_of, engine_option, json_option, parameters_of, print_json
+from moot.cli.common import (
+    address_of,
+    coins,
+    engine_option,
+    json_option,
+    parameters_of,
+    print_facts,
+    print_json,
+)
 from moot.node.config import GENESIS_SIZE_MAX, ConfigError, read_text, save_seed
 from moot.node.founding import make_genesis
-from wallet.amounts import parse_amount
+from wallet.amounts import show_amount
 from wallet.keys import Key
 
 VALIDATORS_MADE_MAX = 100
@@ -32,7 +40,10 @@ def read_genesis(path: Path) -> Genesis:
 
 @click.group(name="genesis")
 def genesis() -> None:
-    """Make, show and check genesis files."""
+    """Make, show and check genesis files.
+
+    Example: moot genesis show net/genesis.json
+    """
 
 
 @genesis.command()
@@ -64,7 +75,7 @@ def genesis() -> None:
     metavar="ADDRESS=COINS",
     help="Give an address coins at height 0 (repeatable).",
 )
-@click.option("--faucet", "faucet_coins", default="", metavar="COINS", help="Fund a faucet.")
+@click.option("--faucet", "faucet_coins", type=coins, default=None, help="Fund a faucet.")
 @click.option(
     "--param", "pairs", multiple=True, metavar="KEY=VALUE", help="Set an engine's parameter."
 )
@@ -75,6 +86,7 @@ def genesis() -> None:
     required=True,
     help="Folder for genesis.json and keys.",
 )
+@json_option
 def new(
     engine: str,
     name: str,
@@ -82,10 +94,11 @@ def new(
     validators: int,
     listed: tuple[str, ...],
     allocate: tuple[str, ...],
-    faucet_coins: str,
+    faucet_coins: int | None,
     pairs: tuple[str, ...],
     quick: bool,
     out: Path,
+    as_json: bool,
 ) -> None:
     """Write OUT/genesis.json, and the keys it needs.
 
@@ -104,7 +117,7 @@ def new(
     if faucet_coins:
         keys["faucet"] = os.urandom(32)
         faucet = Key.from_seed(keys["faucet"]).address
-        allocations.append(Allocation(faucet, parse_amount(faucet_coins)))
+        allocations.append(Allocation(faucet, faucet_coins))
     made = make_genesis(
         name=name,
         network=network,
@@ -120,9 +133,15 @@ def new(
     for key_name, seed in keys.items():
         save_seed(out / "keys" / f"{key_name}.key", seed)
     (out / "genesis.json").write_text(genesis_to_json(made), encoding="utf-8")
-    click.echo(f"{out / 'genesis.json'}: chain {show_id(genesis_block(made).id)}")
-    for key_name in keys:
-        click.echo(f"{out / 'keys' / f'{key_name}.key'}")
+    chain_id = show_id(genesis_block(made).id)
+    files = [out / "keys" / f"{key_name}.key" for key_name in keys]
+    if as_json:
+        genesis_file = str(out / "genesis.json")
+        print_json({"file": genesis_file, "chain_id": chain_id, "keys": [str(f) for f in files]})
+        return
+    print_facts(
+        [("Chain", chain_id), ("Genesis", out / "genesis.json"), *(("Key", file) for file in files)]
+    )
 
 
 def _listed(text: str, prefix: str) -> Validator:
@@ -133,10 +152,10 @@ def _listed(text: str, prefix: str) -> Validator:
 
 
 def _allocation(text: str, prefix: str) -> Allocation:
-    address, equals, coins = text.partition("=")
+    address, equals, amount = text.partition("=")
     if not equals:
         raise click.BadParameter(f"{text!r} is not ADDRESS=COINS")
-    return Allocation(address_of(address, prefix), parse_amount(coins))
+    return Allocation(address_of(address, prefix), coins(amount))
 
 
 @genesis.command()
@@ -148,6 +167,7 @@ def show(file: Path, as_json: bool) -> None:
     Example: moot genesis show net/genesis.json
     """
     found = read_genesis(file)
+    supply = sum(allocation.amount for allocation in found.allocations)
     facts = {
         "chain_id": show_id(genesis_block(found).id),
         "name": found.name,
@@ -160,18 +180,29 @@ def show(file: Path, as_json: bool) -> None:
             {"name": v.name, "address": show_address(v.address, found.prefix), "weight": v.weight}
             for v in found.validators
         ],
-        "supply": sum(allocation.amount for allocation in found.allocations),
+        "supply": supply,
     }
     if as_json:
         print_json(facts)
         return
-    for key, value in facts.items():
-        click.echo(f"{key}: {value}")
+    lines: list[tuple[str, object]] = [
+        ("Chain", facts["chain_id"]),
+        ("Network", f"{found.name} ({found.network})"),
+        ("Supply", show_amount(supply)),
+    ]
+    for era in found.eras:
+        parameters = " ".join(f"{name}={value}" for name, value in era.parameters)
+        lines.append(("Engine", f"{era.engine} from height {era.from_height}  {parameters}"))
+    for member in found.validators:
+        name = f"  ({member.name})" if member.name else ""
+        lines.append(("Validator", f"{show_address(member.address, found.prefix)}{name}"))
+    print_facts(lines)
 
 
 @genesis.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def check(file: Path) -> None:
+@json_option
+def check(file: Path, as_json: bool) -> None:
     """Check a genesis file; exit status 1 and a sentence where it is wrong.
 
     Example: moot genesis check net/genesis.json
@@ -182,4 +213,8 @@ def check(file: Path) -> None:
             era_parameters(era)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-    click.echo(f"{file}: sound; chain {show_id(genesis_block(found).id)}")
+    chain_id = show_id(genesis_block(found).id)
+    if as_json:
+        print_json({"ok": True, "chain_id": chain_id})
+        return
+    click.echo(f"{file}: sound; chain {chain_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -12,7 +13,9 @@ import click
 import msgspec
 
 from chain.bech32m import show_address
+from moot.cli.common import Failure, address_of, print_facts
 from moot.cli.genesis import read_genesis
+from moot.cli.node_asked import peers, status, why
 from moot.explorer import add_pages
 from moot.miner.workers import Grinder
 from moot.node.config import (
@@ -26,7 +29,7 @@ from moot.node.config import (
 )
 from moot.node.founding import init_folder
 from moot.node.logs import set_up_logs
-from moot.node.runtime import NodeRuntime
+from moot.node.runtime import NodeRuntime, parse_peer
 from wallet.keys import Key
 
 dir_option = click.option(
@@ -41,7 +44,14 @@ dir_option = click.option(
 
 @click.group(name="node")
 def node() -> None:
-    """Set up, run and question one node."""
+    """Set up, run and question one node.
+
+    Example: moot node run --dir n1
+    """
+
+
+for asked in (status, peers, why):
+    node.add_command(asked)
 
 
 @node.command()
@@ -60,12 +70,28 @@ def node() -> None:
     help="The node's key file, for a validator; default: a new key.",
 )
 @click.option("--name", default="node", show_default=True, help="Name for people and logs.")
-@click.option("--p2p-port", type=click.IntRange(0, 65535), default=P2P_PORT, show_default=True)
-@click.option("--rest-port", type=click.IntRange(0, 65535), default=REST_PORT, show_default=True)
+@click.option(
+    "--p2p-port",
+    type=click.IntRange(0, 65535),
+    default=P2P_PORT,
+    show_default=True,
+    help="Port for other nodes.",
+)
+@click.option(
+    "--rest-port",
+    type=click.IntRange(0, 65535),
+    default=REST_PORT,
+    show_default=True,
+    help="Port for the REST API and the explorer.",
+)
 @click.option("--peer", "peers", multiple=True, metavar="[KEY@]HOST:PORT", help="A node to dial.")
 @click.option("--mine/--no-mine", default=False, help="Mine in the node (proof of work).")
 @click.option("--payout", default="", help="Address that the node's mining pays.")
-@click.option("--faucet-key", default="", help="Key file of the network's faucet, to serve it.")
+@click.option(
+    "--faucet-key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Key file of the network's faucet, to serve it.",
+)
 @click.option("--record-lost", is_flag=True, help="This key voted before; its database is lost.")
 def init(
     directory: Path,
@@ -77,7 +103,7 @@ def init(
     peers: tuple[str, ...],
     mine: bool,
     payout: str,
-    faucet_key: str,
+    faucet_key: Path | None,
     record_lost: bool,
 ) -> None:
     """Make a node's folder: genesis, key, configuration, database.
@@ -86,33 +112,65 @@ def init(
     """
     genesis = read_genesis(genesis_file)
     seed = load_seed(key_file) if key_file else os.urandom(32)
+    for peer in peers:
+        parse_peer(peer, genesis.prefix)
+    if payout:
+        address_of(payout, genesis.prefix)
     config = NodeConfig(
         node=NodeSection(name=name), p2p=P2pSection(port=p2p_port, peers=tuple(peers))
     )
-    faucet_path = str(Path(faucet_key).resolve()) if faucet_key else ""
+    faucet_path = str(faucet_key.resolve()) if faucet_key else ""
     config = msgspec.structs.replace(
         config,
         rest=msgspec.structs.replace(config.rest, port=rest_port, faucet_key=faucet_path),
         mining=msgspec.structs.replace(config.mining, enabled=mine, payout=payout),
     )
     init_folder(Folder(directory), genesis, seed, config, record_lost=record_lost)
-    click.echo(f"{directory}: node {show_address(Key.from_seed(seed).address, genesis.prefix)}")
+    print_facts(
+        [
+            ("Node", show_address(Key.from_seed(seed).address, genesis.prefix)),
+            ("Folder", directory),
+            ("Settings", Folder(directory).config),
+            ("Run it", f"moot node run --dir {directory}"),
+        ]
+    )
 
 
 @node.command()
 @dir_option
 @click.option("--name", default=None, help="Overrides the configured name.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["json", "text"]),
+    default=None,
+    help="Overrides the configured one [default: text on a terminal].",
+)
 @click.option("--die-with-parent", is_flag=True, help="Stop when standard input closes.")
-def run(directory: Path, name: str | None, die_with_parent: bool) -> None:
+def run(directory: Path, name: str | None, log_format: str | None, die_with_parent: bool) -> None:
     """Run a node until Ctrl-C or SIGTERM.
 
     Example: moot node run --dir n1
     """
     folder = Folder(directory)
     config = folder.load_config()
-    set_up_logs(config.log, name or config.node.name)
+    if log_format is None and sys.stderr.isatty() and "MOOT_LOG_FORMAT" not in os.environ:
+        log_format = "text"
+    log = msgspec.structs.replace(config.log, format=log_format or config.log.format)
+    set_up_logs(log, name or config.node.name)
     runtime = NodeRuntime(folder, config, Grinder, rest_extensions=(add_pages,))
-    asyncio.run(_run(runtime, die_with_parent))
+    try:
+        asyncio.run(_run(runtime, die_with_parent))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise Failure(_taken(folder, config, str(error))) from error
+
+
+def _taken(folder: Folder, config: NodeConfig, said: str) -> str:
+    """Which port another program has, and what to do."""
+    setting = "rest.port" if f", {config.rest.port})" in said else "p2p.port"
+    port = config.rest.port if setting == "rest.port" else config.p2p.port
+    return f"port {port} is taken by another program: change {setting} in {folder.config}"
 
 
 async def _run(runtime: NodeRuntime, die_with_parent: bool) -> None:
@@ -122,4 +180,15 @@ async def _run(runtime: NodeRuntime, die_with_parent: bool) -> None:
         loop.add_reader(sys.stdin.fileno(), runtime.request_stop)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, runtime.request_stop)
-    await runtime.run()
+    await runtime.run(_introduce if sys.stderr.isatty() else None)
+
+
+def _introduce(runtime: NodeRuntime) -> None:
+    """What a person at a terminal needs to see first."""
+    genesis, rest = runtime.core.ledger.genesis, runtime.config.rest
+    url = f"http://{rest.host}:{runtime.rest.port}" if runtime.rest is not None else "off"
+    click.echo(
+        f"{runtime.config.node.name} of {genesis.name} ({runtime.core.protocol.name}) is up.\n"
+        f"Explorer and API: {url}\nCtrl-C stops it.",
+        err=True,
+    )

@@ -1,0 +1,118 @@
+"""``moot node status/peers/why``: what a running node says of itself."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import click
+from rich.table import Table
+
+from moot.cli.common import console, json_option, node_option, print_facts, print_json
+from moot.cli.network import ask
+from moot.client.node import NodeClient
+
+
+@click.command()
+@node_option
+@json_option
+def status(node_url: str, as_json: bool) -> None:
+    """Show where a node stands: chain, head, finality, peers, mempool.
+
+    Example: moot node status --node http://127.0.0.1:9601
+    """
+    found = ask(node_url, NodeClient.status)
+    if as_json:
+        print_json(found)
+        return
+    head, final, waiting = found.head, found.finalized, found.mempool
+    moment = datetime.fromtimestamp(head.time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    extras = [name for name in ("syncing", "mining", "faucet") if getattr(found, name)]
+    print_facts(
+        [
+            ("Chain", found.chain_id),
+            ("Network", f"{found.name} ({found.network}), engine {found.engine}"),
+            ("Node", found.node),
+            ("Head", f"{head.height}  {head.id}"),
+            ("", ""),
+            (found.finality.capitalize(), f"{final.height}  {final.id}"),
+            ("Time", f"{moment} (the head's)"),
+            ("Peers", found.peers),
+            ("Mempool", f"{waiting.count} transactions, {waiting.pending} of them executable"),
+            ("Does", ", ".join(extras)),
+            ("Up for", _span(found.uptime_ms)),
+            ("Version", found.version),
+        ]
+    )
+
+
+@click.command()
+@node_option
+@json_option
+def peers(node_url: str, as_json: bool) -> None:
+    """Show the nodes that a node is linked to.
+
+    Example: moot node peers
+    """
+    found = ask(node_url, NodeClient.peers)
+    if as_json:
+        print_json({"peers": found})
+        return
+    if not found:
+        click.echo("no peer is linked; `moot node why` may say why")
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("node", no_wrap=True, overflow="ellipsis", min_width=16)
+    table.add_column("address", no_wrap=True)
+    for name in ("height", "final", "latency", "score", "linked for", "in", "out"):
+        table.add_column(name, justify="right", no_wrap=True)
+    now_ms = time.time_ns() // 1_000_000
+    for peer in found:
+        latency = "" if peer.latency_ms is None else f"{peer.latency_ms:g} ms"
+        table.add_row(
+            peer.node,
+            f"{'to' if peer.outbound else 'from'} {peer.host}:{peer.port}",
+            str(peer.height),
+            str(peer.finalized_height),
+            latency,
+            f"{peer.score:g}",
+            _span(max(0, now_ms - peer.connected_ms)),
+            _size(peer.bytes_in),
+            _size(peer.bytes_out),
+        )
+    console().print(table, soft_wrap=False)
+
+
+@click.command()
+@node_option
+@json_option
+def why(node_url: str, as_json: bool) -> None:
+    """Say why a node makes no progress, or that it does.
+
+    Example: moot node why
+    """
+    found = ask(node_url, NodeClient.why)
+    if as_json:
+        print_json(found)
+        return
+    for sentence in found.sentences:
+        click.echo(sentence)
+
+
+def _span(milliseconds: int) -> str:
+    """Such as ``3 h 12 min``: the two largest units."""
+    seconds = milliseconds // 1000
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+
+
+def _size(count: int) -> str:
+    """Bytes for people, decimal units."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
