@@ -9,15 +9,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from aiohttp import web
 
 from chain.address import Address
 from chain.bech32m import show_address
+from chain.block import Block
 from chain.genesis import Allocation
-from chain.hashing import parse_id
+from chain.hashing import BlockId, parse_id
 from chain.transaction import ATOMIC, Transaction, Transfer
 from chain.validators import Validator
+from consensus.contract import WorkRules
 from moot.client.node import NodeClient
+from moot.node.clock import system_clock
 from moot.node.config import Folder, MiningSection, NodeConfig, P2pSection, RestSection, save_seed
 from moot.node.core import NodeCore
 from moot.node.founding import init_folder, make_genesis
@@ -130,6 +134,30 @@ class OneNode:
                 for located in map(ledger.transaction, ids)
             )
         )
+
+    async def mine(self, parent: BlockId | None = None) -> BlockId:
+        """Finds a block on ``parent`` (default: the head) by hand, and waits for its import."""
+        core, ledger = self.core, self.core.ledger
+        above = ledger.head() if parent is None else parent
+        rules = core.rules
+        assert isinstance(rules, WorkRules)
+        time_s = max(system_clock().wall_ms // 1000, rules.earliest_time_s(ledger, above))
+        bits = rules.next_bits(ledger, above, time_s)
+        draft = core.builder.make(
+            above,
+            claims=b"",
+            bits=bits,
+            reward=rules.reward(ledger.height(above) + 1),
+            producer=self.key.address,
+            wall_ms=system_clock().wall_ms,
+        )
+        header, target = draft.header, rules.target(bits)
+        while int.from_bytes(header.id, "little") > target:
+            header = msgspec.structs.replace(header, nonce=header.nonce + 1)
+        found = Block(header, draft.manifest, draft.transactions)
+        assert core.offer_mined(found).outcome == "imported"
+        core.pump()
+        return found.id
 
     async def until(self, holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
         """Waits for the node's own news until ``holds`` says so."""

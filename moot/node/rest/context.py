@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from chain.address import Address
+from chain.address import KEY, POLICY, Address
 from chain.bech32m import parse_address, show_address
 from chain.block import Block
 from chain.errors import Invalid, InvalidTransaction
@@ -54,7 +54,8 @@ class Context:
         return self.core.ledger.genesis.prefix
 
     def show(self, address: Address) -> str:
-        return show_address(address, self.prefix)
+        """As people see it; in hex where it is of a kind that has no such form."""
+        return show_address(address, self.prefix) if is_shown(address) else address.hex()
 
     def address(self, text: str) -> Address:
         """Raises Problem 400."""
@@ -107,6 +108,11 @@ class Context:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             sentence = f"the body is not what is expected: {error}"
             raise Problem(400, "malformed-json", sentence) from None
+
+
+def is_shown(address: Address) -> bool:
+    """Whether the address is of a known kind: a transaction may name any 33 bytes."""
+    return address[0] in (KEY, POLICY)
 
 
 def identifier(text: str) -> bytes:

@@ -13,7 +13,7 @@ from chain.hashing import ZERO_HASH, BlockId, show_id
 from chain.ledger.reading import Located
 from chain.transaction import Transaction
 from consensus.contract import WorkRules
-from moot.node.rest.context import Context
+from moot.node.rest.context import Context, is_shown
 
 DEEP: Final = 10
 """Blocks on top after which an answer counts as settled (Esplora's own number)."""
@@ -31,14 +31,17 @@ DIFFICULTY_ONE: Final = 0xFFFF << 208
 """The target that Bitcoin calls difficulty 1."""
 
 
-class Output(msgspec.Struct):
-    """A credit; as a ``prevout``, a debit. ``value`` in base units."""
+class Output(msgspec.Struct, omit_defaults=True):
+    """A credit; as a ``prevout``, a debit. ``value`` in base units.
+
+    The address is left out where it is of a kind that nobody knows.
+    """
 
     scriptpubkey: str
     scriptpubkey_asm: str
     scriptpubkey_type: str
-    scriptpubkey_address: str
     value: int
+    scriptpubkey_address: str = ""
 
 
 class Input(msgspec.Struct):
@@ -114,15 +117,13 @@ def weight_of(size: int) -> int:
 def output(context: Context, address: Address, value: int) -> Output:
     """A credit of ``value`` base units."""
     key = address[1:].hex()
-    kind, opcode = ("moot_key", "00") if address[0] == KEY else ("moot_policy", "51")
-    number = "0" if address[0] == KEY else "PUSHNUM_1"
-    return Output(
-        f"{opcode}20{key}",
-        f"OP_{number} OP_PUSHBYTES_32 {key}",
-        kind,
-        context.show(address),
-        value,
-    )
+    if not is_shown(address):
+        return Output(f"6a21{address.hex()}", f"OP_RETURN {address.hex()}", "unknown", value)
+    shown = context.show(address)
+    if address[0] == KEY:
+        return Output(f"0020{key}", f"OP_0 OP_PUSHBYTES_32 {key}", "moot_key", value, shown)
+    script = f"OP_PUSHNUM_1 OP_PUSHBYTES_32 {key}"
+    return Output(f"5120{key}", script, "moot_policy", value, shown)
 
 
 def confirmed_status(context: Context, block: BlockHead | Block) -> TransactionStatus:
