@@ -12,7 +12,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
@@ -65,10 +71,12 @@ class TimedStore:
         self.get, self.scan, self.close = store.get, store.scan, store.close
 
     def write(self, changes: Sequence[tuple[bytes, bytes | None]], sync: bool) -> None:
+        if not sync:
+            self._store.write(changes, sync)
+            return
         began_s = self._clock()
         self._store.write(changes, sync)
-        if sync:
-            self._observe(self._clock() - began_s)
+        self._observe(self._clock() - began_s)
 
 
 class NodeMetrics:
@@ -76,6 +84,8 @@ class NodeMetrics:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        # Series of creation times would double the count, and nobody reads them.
+        disable_created_metrics()
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
         self._fsync = self._histogram(
@@ -163,9 +173,8 @@ class NodeMetrics:
                 self._step(news.head.height, "head")
             case feed.BecameFinal(head=head):
                 self._step(head.height, "final")
-                self._since.pop(head.height, None)
             case feed.ConsensusTraced(name=name, fields=fields):
-                label = self._label(name)
+                label = self.step_label(name)
                 self._traces.labels(label).inc()
                 height = fields.get("height")
                 if isinstance(height, int):
@@ -189,7 +198,8 @@ class NodeMetrics:
             now_s = self._since[height] = self._clock()
             self._steps.labels(name).observe(now_s - before_s)
 
-    def _label(self, name: str) -> str:
+    def step_label(self, name: str) -> str:
+        """The name as a label; "other" once there are too many."""
         if name not in self._steps_named:
             if len(self._steps_named) >= STEPS_MAX:
                 return "other"

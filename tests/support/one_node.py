@@ -16,7 +16,7 @@ from chain.address import Address
 from chain.bech32m import show_address
 from chain.block import Block
 from chain.genesis import Allocation
-from chain.hashing import BlockId, parse_id
+from chain.hashing import BlockId, parse_id, sha256d
 from chain.transaction import ATOMIC, Transaction, Transfer
 from chain.validators import Validator
 from consensus.contract import WorkRules
@@ -151,9 +151,10 @@ class OneNode:
             producer=self.key.address,
             wall_ms=system_clock().wall_ms,
         )
-        header, target = draft.header, rules.target(bits)
-        while int.from_bytes(header.id, "little") > target:
-            header = msgspec.structs.replace(header, nonce=header.nonce + 1)
+        start, target, nonce = draft.header.raw[:-4], rules.target(bits), 0
+        while int.from_bytes(sha256d(start + nonce.to_bytes(4, "little")), "little") > target:
+            nonce += 1
+        header = msgspec.structs.replace(draft.header, nonce=nonce)
         found = Block(header, draft.manifest, draft.transactions)
         assert core.offer_mined(found).outcome == "imported"
         core.pump()

@@ -138,8 +138,10 @@ async def test_blocks_are_paged_and_cached_for_long_once_deep(node: OneNode, api
     assert (await api.get("/api/v1/blocks/3")).value == (await api.get("/api/blocks/3")).value
     genesis = (await api.get("/api/blocks/0")).value[0]
     assert genesis["previousblockhash"] is None
-    assert (await api.get("/api/block-height/0")).text == genesis["id"] == show_id(
-        node.core.ledger.chain_id
+    assert (
+        (await api.get("/api/block-height/0")).text
+        == genesis["id"]
+        == show_id(node.core.ledger.chain_id)
     )
     times = sorted(block["timestamp"] for block in newest)
     assert times[0] <= newest[0]["mediantime"] <= newest[0]["timestamp"]
