@@ -32,7 +32,7 @@ from moot.node.chain_for_sync import ChainForSync
 from moot.node.driver import Driver
 from moot.node.eras import EraBook
 from moot.node.feed import Feed
-from moot.node.gate import Gate, Signer
+from moot.node.gate import Gate, Signer, members_only
 from moot.node.importer import Arrival, Importer, Result
 from moot.node.mining import MiningDesk
 from moot.node.ports import Peer, Shell
@@ -88,7 +88,7 @@ class NodeCore:
         self.mempool = Mempool(
             settings.mempool, ledger.chain_id, ledger.genesis.limits, verifier, ledger.verified
         )
-        self.gate = Gate(self.protocol, ledger.chain_id, verifier)
+        self.gate = Gate(self.protocol, ledger.chain_id, verifier, members_only(self.rules))
         self.signer = Signer(me, sign, ledger.chain_id, self.protocol.name)
         self.importer = Importer(
             ledger,
@@ -433,8 +433,7 @@ class NodeCore:
             return
         rules = self.eras.rules_after(self.ledger, head.previous)
         try:
-            validators = self.ledger.validators(head.previous)
-            self.gate.check_proof(rules, head, proof, validators)
+            self.gate.check_proof(rules, head, proof, self.ledger.validators(head.previous))
         except InvalidProof as error:
             self.shell.log("warning", "proof-refused", {"code": error.code})
             self.shell.network.misbehaved(peer, "invalid-proof")
@@ -458,20 +457,22 @@ class NodeCore:
     # ---------------------------------------------------------------- consensus and evidence
 
     def _consensus_frame(self, key: bytes, frame: wire.ConsensusFrame) -> None:
+        sender, members = key_address(key), self.ledger.validators(self.ledger.head())
         try:
-            message = self.gate.unpack(frame)
+            message = self.gate.unpack(frame, sender, members)
         except Invalid as error:
             self.shell.log("warning", "message-refused", {"code": error.code, "peer": key.hex()})
             self.shell.network.misbehaved(key, "invalid-consensus-message")
             return
-        self.driver.post(contract.MessageReceived(key_address(key), message))
+        if message is not None:
+            self.driver.post(contract.MessageReceived(sender, message))
 
     def _evidence_found(self, key: bytes, evidence: Evidence) -> None:
         if evidence.first + evidence.second in self._evidence:
             return
-        validators = self.ledger.validators(self.ledger.head())
+        members = self.ledger.validators(self.ledger.head())
         try:
-            self.gate.check_evidence(self.rules, evidence, validators)
+            self.gate.check_evidence(self.rules, evidence, members)
         except Invalid:
             self.shell.network.misbehaved(key, "invalid-evidence")
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chain.proof import Evidence, Proof
+from consensus.contract import MessageReceived
 from p2p.limits import BAN_THRESHOLD, POINTS
 from p2p.wire import (
     BlockBody,
@@ -31,11 +32,14 @@ from p2p.wire import (
 from tests.support.hostile_peer import HostilePeer
 from tests.support.node_under_attack import NodeUnderAttack, found, node_key
 
+MEMBER = 1
+"""The attacker's key: under PBFT a validator's, since strangers are not listened to at all."""
+
 
 @pytest.fixture(params=["pow", "pbft"])
 async def node(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[NodeUnderAttack]:
     engine: str = request.param
-    genesis = found(engine, 0 if engine == "pow" else 1, {})
+    genesis = found(engine, 0 if engine == "pow" else 4, {})
     async with NodeUnderAttack(tmp_path / "n", genesis, node_key(0)) as node:
         yield node
 
@@ -97,7 +101,7 @@ async def test_a_faulty_frame_costs_its_sender_and_nothing_else(
     node: NodeUnderAttack, name: str
 ) -> None:
     frame, reason = FAULTS[name]
-    async with node.attacker() as peer:
+    async with node.attacker(MEMBER) as peer:
         await peer.enter()
         await peer.say_bytes(frame)
         await settled(node, peer)
@@ -110,13 +114,13 @@ async def test_a_faulty_frame_costs_its_sender_and_nothing_else(
                 await asyncio.sleep(0)
         assert await peer.farewell() == "banned"
         assert node.is_banned(peer)
-    async with node.attacker() as again:
+    async with node.attacker(MEMBER) as again:
         await again.say(await again.answer())
         assert await again.farewell() == "banned", "a ban outlives the link"
 
 
 async def test_text_and_control_frames_are_faults(node: NodeUnderAttack) -> None:
-    async with node.attacker() as peer:
+    async with node.attacker(MEMBER) as peer:
         await peer.enter()
         await peer.socket.send_str("hello")
         await peer.socket.ping(b"x")
@@ -138,9 +142,23 @@ UNASKED: list[PeerMessage] = [
 async def test_unasked_answers_and_absurd_claims_change_nothing(node: NodeUnderAttack) -> None:
     head, root = node.ledger.head(), node.ledger.state().root
     block = node.ledger.genesis_block
-    async with node.attacker() as peer:
+    async with node.attacker(MEMBER) as peer:
         await peer.enter()
         for message in (*UNASKED, BlockBody(block, None), BlockBody(block, Proof("pbft", b"\x90"))):
             await peer.say(message)
         await settled(node, peer)
     assert (node.ledger.head(), node.ledger.state().root) == (head, root)
+
+
+async def test_strangers_are_not_listened_to_on_a_members_only_chain(tmp_path: Path) -> None:
+    """Their frames of consensus cost them nothing and us no signature check."""
+    async with NodeUnderAttack(tmp_path / "n", found("pbft", 4, {}), node_key(0)) as node:
+        asked: list[object] = []
+        node.core.driver.observers.append(asked.append)
+        async with node.attacker(5) as stranger:
+            await stranger.enter()
+            for _ in range(200):
+                await stranger.say(ConsensusFrame("pbft", 1, bytes(200)))
+            await settled(node, stranger)
+            assert node.score(stranger) == 0
+        assert not [thing for thing in asked if isinstance(thing, MessageReceived)]

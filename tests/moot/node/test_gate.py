@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from chain.errors import InvalidEncoding, InvalidMessage
+from chain.validators import Validator, validator_set
 from chain.verifiers import default_verifier
 from consensus.contract import Attestation, Message, Slot
 from moot.node import gate as gates
-from moot.node.gate import Gate, Signer, SigningRefused
+from moot.node.gate import Gate, Signer, SigningRefused, attestations_max
 from p2p.wire import ConsensusFrame
 from wallet.development import development_key
 
@@ -34,13 +35,45 @@ class Ballot(Message, frozen=True, tag=7):
         return msgspec.structs.replace(self, signature=signatures[0])
 
 
+class Quotation(Message, frozen=True, tag=8):
+    ballots: tuple[Ballot, ...]
+
+    def attestations(self) -> tuple[Attestation, ...]:
+        return tuple(one for ballot in self.ballots for one in ballot.attestations())
+
+
 class Assembly:
     name = "assembly"
-    messages = (Ballot,)
+    messages = (Ballot, Quotation)
 
 
 def gate() -> Gate:
     return Gate(cast(Any, Assembly()), CHAIN, default_verifier())
+
+
+def test_where_only_members_speak_nobody_else_costs_a_signature() -> None:
+    class NeverAsked:
+        def verify(self, claims: Sequence[Any]) -> list[bool]:
+            raise AssertionError("a stranger's signature was checked")
+
+    members = validator_set((Validator(KEY.address, 1, "a"),))
+    closed = Gate(cast(Any, Assembly()), CHAIN, NeverAsked(), True)
+    frame = gate().pack(signer().sign(Ballot(KEY.address, 3, "yes")))
+    assert closed.unpack(frame, development_key(1).address, members) is None
+    with pytest.raises(AssertionError, match="was checked"):
+        closed.unpack(frame, KEY.address, members)
+
+
+def test_no_message_carries_more_signatures_than_members_have_a_use_for() -> None:
+    members = validator_set((Validator(KEY.address, 1, "a"),))
+    guarded = Gate(cast(Any, Assembly()), CHAIN, default_verifier(), True)
+    mine = signer()
+    signed = [cast(Ballot, mine.sign(Ballot(KEY.address, height, ""))) for height in range(13)]
+    most = attestations_max(1)
+    fits = guarded.pack(Quotation(tuple(signed[:most])))
+    assert guarded.unpack(fits, KEY.address, members) is not None
+    with pytest.raises(InvalidMessage, match="more signatures"):
+        guarded.unpack(guarded.pack(Quotation(tuple(signed))), KEY.address, members)
 
 
 def signer(chain: bytes = CHAIN, engine: str = "assembly") -> Signer:
