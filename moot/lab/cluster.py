@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import msgspec
 
 from chain.genesis import Allocation, Genesis
+from chain.signatures import Verifier
 from chain.transaction import Transaction, Transfer
 from chain.validators import Validator
+from chain.verifiers import default_verifier
 from consensus.registry import protocol
-from moot.lab.signer import CheapKey
-from moot.lab.world import Network, SimulatedNode, World
+from moot.lab.network import Network
+from moot.lab.node import SimulatedNode
+from moot.lab.signer import CheapKey, CheapVerifier, SigningKey
+from moot.lab.world import World
 from moot.node.core import CoreSettings
 from moot.node.founding import make_genesis
+from wallet.development import development_key
 
 USERS = 5
 USER_UNITS = 10**12
@@ -40,11 +46,15 @@ class Cluster:
         parameters: dict[str, int | str] | None = None,
         observers: int = 0,
         mean_find_ms: int = 3_000,
+        real_signer: bool = False,
     ) -> None:
+        """``real_signer``: Ed25519 instead of the cheap signatures, at 50 times the cost."""
         self.world = World(seed)
         self.network = Network(self.world)
-        self.users = [CheapKey(FIRST_USER + number) for number in range(USERS)]
-        keys = [CheapKey(number) for number in range(nodes + observers)]
+        make_key: Callable[[int], SigningKey] = development_key if real_signer else CheapKey
+        self.verifier: Verifier = default_verifier() if real_signer else CheapVerifier()
+        self.users = [make_key(FIRST_USER + number) for number in range(USERS)]
+        keys = [make_key(number) for number in range(nodes + observers)]
         self.genesis = self._found(engine, keys[:nodes], parameters or {})
         self.nodes = [
             SimulatedNode(
@@ -55,6 +65,7 @@ class Cluster:
                 f"n{number}",
                 CoreSettings(mining=number < nodes),
                 mean_find_ms=mean_find_ms,
+                verifier=self.verifier,
             )
             for number, key in enumerate(keys)
         ]
@@ -62,7 +73,7 @@ class Cluster:
         self._load_rng = self.world.rng("load")
 
     def _found(
-        self, engine: str, keys: list[CheapKey], parameters: dict[str, int | str]
+        self, engine: str, keys: list[SigningKey], parameters: dict[str, int | str]
     ) -> Genesis:
         found = protocol(engine)
         has_validators = found.rules(found.parameters()).properties.has_validators
@@ -101,7 +112,7 @@ class Cluster:
         self.world.after(every_ms, send)
 
     def transfer(
-        self, rng: random.Random, node: SimulatedNode, sender: CheapKey | None = None
+        self, rng: random.Random, node: SimulatedNode, sender: SigningKey | None = None
     ) -> None:
         """One payment through ``node``; from a random user unless one is named."""
         core = node.running
@@ -135,7 +146,7 @@ class Cluster:
         """Where every node stands, for a failing test."""
         return "\n".join(
             f"{node.name}: {node.running.engine_status().facts} "
-            f"{node.running.engine_status().why} {node.log[-3:]}"
+            f"{node.running.engine_status().why} {list(node.log)[-3:]}"
             for node in self.nodes
             if node.core is not None
         )

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from chain.address import Address, key_address
 from chain.signatures import Signed
+
+
+class SigningKey(Protocol):
+    """What a node signs with; wallet.keys.Key is one."""
+
+    @property
+    def public_key(self) -> bytes: ...
+    @property
+    def address(self) -> Address: ...
+    def sign(self, message: bytes) -> bytes: ...
 
 
 class CheapKey:

@@ -98,6 +98,11 @@ class Importer:
     def orphans(self) -> int:
         return len(self._orphans)
 
+    @property
+    def held(self) -> int:
+        """Blocks that wait for the clock."""
+        return len(self._held)
+
     def check_head(self, head: BlockHead, view: ChainView, rules: Rules, wall_ms: int) -> None:
         """Judges a head whose parent ``view`` knows. Raises InvalidBlock or NotYet."""
         head.check_branch()

@@ -1,0 +1,15 @@
+"""What must always hold, whatever the engine and whatever goes wrong. Always on.
+
+Each checker looks on from outside (at events, effects, ledgers) and says what it found to
+moot.lab.report.Findings; none of them changes a run.
+"""
+
+from __future__ import annotations
+
+from moot.lab.checkers.agreement import Agreement
+from moot.lab.checkers.auditor import Auditor
+from moot.lab.checkers.bounds import Bounds
+from moot.lab.checkers.forks import ForkChoice
+from moot.lab.checkers.speech import Speech
+
+__all__ = ["Agreement", "Auditor", "Bounds", "ForkChoice", "Speech"]

@@ -1,0 +1,77 @@
+"""Validity and supply: an auditor executes every final block again, and counts the coins."""
+
+from __future__ import annotations
+
+from chain.block import Block
+from chain.errors import InvalidBlock, InvalidProof
+from chain.execution import total_supply
+from chain.genesis import Genesis
+from chain.ledger import Ledger
+from chain.proof import Proof
+from chain.signatures import Verifier
+from chain.state.accounts import get_supply
+from chain.storage.memory import MemoryStore
+from consensus.registry import era_parameters, protocol
+from moot.lab.report import Findings
+from moot.node.eras import EraBook
+from moot.node.gate import Gate
+from moot.node.importer import check_common
+
+COUNT_EVERY = 32
+"""Blocks between two counts of all coins."""
+
+
+class Auditor:
+    """A ledger of its own, fed with what became final, in order of height."""
+
+    def __init__(self, genesis: Genesis, verifier: Verifier, findings: Findings) -> None:
+        found = protocol(genesis.eras[0].engine)
+        finalizes = found.rules(era_parameters(genesis.eras[0])).properties.finalizes
+        self._ledger = Ledger(MemoryStore(), genesis, verifier, finalizes)
+        self._eras = EraBook()
+        self._gate = Gate(found, self._ledger.chain_id, verifier)
+        self._findings = findings
+        self._supply = get_supply(self._ledger.state())
+
+    @property
+    def height(self) -> int:
+        return self._ledger.height(self._ledger.head())
+
+    def audit(self, block: Block, proof: Proof | None, at_ms: int) -> None:
+        """Executes a block on the one before it. It must be the next."""
+        ledger = self._ledger
+        rules = self._eras.rules_after(ledger, block.previous)
+        head = block.head
+        try:
+            check_common(head, ledger.header(block.previous), rules)
+            rules.check_header(head, ledger)
+            ledger.insert(block, rules.weight(head), rules.state_changes(head, ledger))
+            if ledger.finalizes:
+                self._check_proof(block, proof)
+        except (InvalidBlock, InvalidProof, KeyError) as error:
+            self._findings.violated("validity", f"height {block.height}: {error}", at_ms)
+            return
+        self._supply += block.manifest.reward
+        ledger.set_head(block.id)
+        if ledger.finalizes:
+            ledger.finalize(block.id, None)
+        if block.height % COUNT_EVERY == 0:
+            self.count(at_ms)
+
+    def _check_proof(self, block: Block, proof: Proof | None) -> None:
+        if proof is None:
+            raise InvalidProof("no-proof", "it was finalized without a proof")
+        rules = self._eras.rules_after(self._ledger, block.previous)
+        validators = self._ledger.validators(block.previous)
+        self._gate.check_proof(rules, block.head, proof, validators)
+
+    def count(self, at_ms: int) -> None:
+        """All balances together are what genesis allocated and blocks have minted since."""
+        state = self._ledger.state()
+        counted, stated = total_supply(state), get_supply(state)
+        if not counted == stated == self._supply:
+            self._findings.violated(
+                "supply",
+                f"{counted} base units exist, the state says {stated}, minted were {self._supply}",
+                at_ms,
+            )

@@ -1,0 +1,184 @@
+"""Simulated clients: they pay in bursts, and say a payment again until they are told it is final.
+
+Each user signs one transaction for each nonce, ever. So whatever a client repeats, and wherever,
+there is one content that may be applied, once.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from chain.hashing import TxId, show_id
+from chain.transaction import Transaction, Transfer
+from moot.lab.node import SimulatedNode
+from moot.lab.report import Findings
+from moot.lab.signer import SigningKey
+from moot.lab.world import World
+
+LOOK_MS = 400
+"""Pause between two questions whether a payment is final."""
+WINDOW = 12
+"""Payments that a user has under way at most."""
+BURST_MAX = 8
+FEE = 2_000
+
+
+class Payment(msgspec.Struct):
+    """A transaction under way. ``repeat_ms``: when it is said again."""
+
+    transaction: Transaction
+    sent_ms: int
+    repeat_ms: int
+    tries: int = 1
+
+
+class Listener(Protocol):
+    """Hears what clients did, for histories: all times are virtual milliseconds."""
+
+    def submitted(self, transaction: Transaction, node: SimulatedNode, at_ms: int) -> None: ...
+    def acknowledged(self, transaction: Transaction, height: int, at_ms: int) -> None: ...
+
+
+class Clients:
+    """``load_tps``: payments a second, on average, in bursts; ``lost_answers`` in thousandths."""
+
+    def __init__(
+        self,
+        world: World,
+        nodes: list[SimulatedNode],
+        users: Sequence[SigningKey],
+        chain_id: bytes,
+        findings: Findings,
+        load_tps: float,
+    ) -> None:
+        self.world = world
+        self.nodes = nodes
+        self.users = users
+        self._chain_id = chain_id
+        self.acknowledged: dict[TxId, tuple[Transaction, int]] = {}
+        """With the height at which each was reported final."""
+        self.open: dict[TxId, Payment] = {}
+        self.listeners: list[Listener] = []
+        self.lost_answers = 0
+        self.is_spending = True
+        self._findings = findings
+        self._tps = load_tps
+        self._rng: random.Random = world.rng("clients")
+        self._signed: list[list[Transaction]] = [[] for _ in users]
+        """Each user's transactions by nonce."""
+
+    def start(self) -> None:
+        self.world.after(LOOK_MS, self._look)
+        if self._tps > 0:
+            self.world.after(self._pause_ms(), self._burst)
+
+    def _pause_ms(self) -> int:
+        """Bursts have (1 + BURST_MAX) / 2 payments on average."""
+        mean_ms = 1_000 * (1 + BURST_MAX) / 2 / self._tps
+        return 1 + int(self._rng.expovariate(1 / mean_ms))
+
+    def _burst(self) -> None:
+        self.world.after(self._pause_ms(), self._burst)
+        if self.is_spending:
+            for _ in range(self._rng.randint(1, BURST_MAX)):
+                self._pay(self._rng.randrange(len(self.users)))
+
+    def _pay(self, number: int) -> None:
+        user = self.users[number]
+        if sum(1 for one in self.open.values() if one.transaction.sender == user.address) >= WINDOW:
+            return
+        others = [other for other in self.users if other is not user]
+        transfer = Transfer(self._rng.choice(others).address, self._rng.randrange(1, 99))
+        draft = Transaction(user.address, len(self._signed[number]), FEE, 0, 0, (transfer,))
+        witness = user.sign(draft.signing_bytes(self._chain_id))
+        transaction = msgspec.structs.replace(draft, witness=(witness,))
+        self._signed[number].append(transaction)
+        now_ms = self.world.now_ms
+        self.open[transaction.id] = Payment(transaction, now_ms, now_ms + self._patience_ms())
+        self._send(transaction)
+
+    def _patience_ms(self) -> int:
+        return self._rng.randint(1_500, 5_000)
+
+    def _any_node(self) -> SimulatedNode | None:
+        """A client knows an address, not whether the node behind it works."""
+        node = self.nodes[self._rng.randrange(len(self.nodes))]
+        return node if node.core is not None and not node.paused else None
+
+    def _send(self, transaction: Transaction) -> None:
+        node = self._any_node()
+        if node is None:
+            return
+        for listener in self.listeners:
+            listener.submitted(transaction, node, self.world.now_ms)
+        node.submit([transaction])
+
+    def _look(self) -> None:
+        self.world.after(LOOK_MS, self._look)
+        if not self.open:
+            return
+        node = self._any_node()
+        lost = self.lost_answers and self._rng.randrange(1_000) < self.lost_answers
+        if lost:
+            self._findings.exercised["lost-answer"] += 1
+        elif node is not None and node.is_honest:
+            self._hear(node)
+        for payment in list(self.open.values()):
+            if payment.repeat_ms <= self.world.now_ms:
+                payment.repeat_ms = self.world.now_ms + self._patience_ms()
+                payment.tries += 1
+                self._findings.exercised["retries"] += 1
+                self._send(payment.transaction)
+
+    def _hear(self, node: SimulatedNode) -> None:
+        ledger = node.running.ledger
+        final = ledger.height(ledger.confirmed())
+        if not ledger.finalizes:
+            self._reopen(node)
+        for txid, payment in list(self.open.items()):
+            located = ledger.transaction(txid)
+            if located is None or located.height > final:
+                continue
+            del self.open[txid]
+            self.acknowledged[txid] = (payment.transaction, located.height)
+            for listener in self.listeners:
+                listener.acknowledged(payment.transaction, located.height, self.world.now_ms)
+
+    def _reopen(self, node: SimulatedNode) -> None:
+        """A deep reorganisation took a confirmed payment back: its nonce is free again, and later
+        ones wait for it. So it is said again, like one that was never acknowledged."""
+        now_ms = self.world.now_ms
+        for user, signed in zip(self.users, self._signed, strict=True):
+            for transaction in signed[node.running.ledger.account(user.address).nonce :]:
+                if self.acknowledged.pop(transaction.id, None) is not None:
+                    self._findings.exercised["acknowledged_then_reverted"] += 1
+                    self.open[transaction.id] = Payment(transaction, now_ms, now_ms)
+
+    # ---------------------------------------------------------------------------- checking
+
+    def check(self, node: SimulatedNode, *, may_be_reverted: bool) -> None:
+        """At the end, on one node's chain: what was acknowledged is there, and nothing twice."""
+        ledger = node.running.ledger
+        applied: dict[TxId, int] = {}
+        for height in range(1, ledger.height(ledger.head()) + 1):
+            block_id = ledger.id_at(height)
+            block = None if block_id is None else ledger.block(block_id)
+            assert block is not None, "the head's branch has no gaps"
+            for transaction in block.transactions:
+                if transaction.id in applied:
+                    self._violated("applied-twice", transaction, node)
+                applied[transaction.id] = height
+        for txid, (transaction, _) in self.acknowledged.items():
+            if txid not in applied:
+                if may_be_reverted:
+                    self._findings.exercised["acknowledged_then_reverted"] += 1
+                else:
+                    self._violated("acknowledged-lost", transaction, node)
+
+    def _violated(self, checker: str, transaction: Transaction, node: SimulatedNode) -> None:
+        what = f"{show_id(transaction.id)} (nonce {transaction.nonce}) in the chain of {node.name}"
+        self._findings.violated(checker, what, self.world.now_ms)

@@ -1,0 +1,346 @@
+"""One run: a cluster, its clients, faults drawn from the seed, and the checkers; then a healing.
+
+First safety: for the given time arbitrary faults, and nothing that must hold may be violated. Then
+liveness: a quorum is healed, and must make progress within a bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from chain.errors import Invalid
+from chain.ledger import Ledger, genesis_block
+from consensus.registry import era_parameters, protocol
+from moot.lab.checkers import Agreement, Auditor, Bounds, ForkChoice, Speech
+from moot.lab.clients import Clients
+from moot.lab.cluster import Cluster
+from moot.lab.faults import Faults, chosen_kinds
+from moot.lab.node import SimulatedNode
+from moot.lab.report import Findings, Violation
+
+WARM_UP_MS: Final = 1_000
+PROGRESS_MS_MAX: Final = 180_000
+"""After the healing: time for a quorum to finalize HEIGHTS_EXPECTED more, and all that clients
+have under way. Six view time-outs at the ceiling of the devnet profile."""
+HEIGHTS_EXPECTED: Final = 2
+CONVERGENCE_MS: Final = 30_000
+"""Where nothing is final: how long the nodes have to agree on the branch, once it is healed."""
+OPERATIONS_PER_MINUTE_MIN: Final = 6
+"""A run with fewer acknowledged payments a minute has shown nothing."""
+FIND_MS: Final = 1_000
+"""Mean time between blocks under work, in the whole network."""
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run is; two runs of equal options are equal, event for event.
+
+    ``minutes``: of virtual time with faults; the healing comes after it. ``faults`` None: the seed
+    draws which kinds come and how often; else exactly these (moot.lab.faults.KINDS). ``liars``: how
+    many nodes lie (moot.lab.liars); ``mutant``: a planted mistake (moot.lab.mutants).
+    ``load_tps``: payments a second.
+    """
+
+    engine: str
+    nodes: int
+    seed: int
+    minutes: float = 1.0
+    faults: tuple[str, ...] | None = None
+    parameters: dict[str, int | str] = {}
+    real_signer: bool = False
+    liars: int = 0
+    mutant: str | None = None
+    load_tps: float = 2.0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of it. ``operations``: payments that clients were told are final. ``faults``: how
+    often each kind was injected. ``exercised``: what else the run went through. ``valid``: enough
+    happened to mean anything."""
+
+    engine: str
+    nodes: int
+    seed: int
+    virtual_seconds: float
+    trace_hash: str
+    height: int
+    finalized_height: int
+    operations: int
+    faults: dict[str, int]
+    violations: list[Violation]
+    valid: bool
+    exercised: dict[str, int]
+    events: int
+
+
+class Laboratory:
+    """The parts of one run, wired. ``prepare`` hooks of a run get it before the nodes start."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self.options = options
+        self.findings = Findings()
+        self.cluster = cluster = Cluster(
+            options.engine,
+            options.nodes,
+            options.seed,
+            parameters=options.parameters,
+            mean_find_ms=FIND_MS * options.nodes,
+            real_signer=options.real_signer,
+        )
+        self.world, self.network, self.nodes = cluster.world, cluster.network, cluster.nodes
+        self.network.redials = True
+        era = cluster.genesis.eras[0]
+        found = protocol(era.engine)
+        self.properties = found.rules(era_parameters(era)).properties
+        self.chain_id = genesis_block(cluster.genesis).id
+        self.clients = Clients(
+            self.world,
+            self.nodes,
+            cluster.users,
+            self.chain_id,
+            self.findings,
+            options.load_tps,
+        )
+        self.auditor = Auditor(cluster.genesis, cluster.verifier, self.findings)
+        self.agreement = Agreement(self.findings, self.auditor.audit)
+        self.bounds = Bounds(self.findings)
+        self.forks: dict[bytes, ForkChoice] = {}
+        self.bearable = self._bearable()
+        kinds = chosen_kinds(options.faults, self.world.rng("swarm"))
+        self.faults = Faults(
+            self.world,
+            self.network,
+            self.nodes,
+            self.clients,
+            self.findings,
+            kinds,
+            self.bearable,
+        )
+
+    def _bearable(self) -> int:
+        """How many nodes may forget: f, less those that lie."""
+        nodes = self.options.nodes
+        faults = self.properties.faults(nodes) if self.properties.finalizes else (nodes - 1) // 2
+        return max(0, faults - self.options.liars)
+
+    @property
+    def honest(self) -> list[SimulatedNode]:
+        return [node for node in self.nodes if node.is_honest]
+
+    def watch(self) -> None:
+        """Puts the checkers on all honest nodes; after whatever else wraps their engines."""
+        for node in self.honest:
+            self.forks[node.key] = ForkChoice(node, self.findings)
+            Speech(node, self.findings)
+            node.after_input = self._look
+        self.world.after(1_000, self._look_around)
+
+    def _look(self, node: SimulatedNode) -> None:
+        self.agreement.look(node)
+        self.forks[node.key].look()
+
+    def _look_around(self) -> None:
+        self.world.after(1_000, self._look_around)
+        for node in self.honest:
+            if node.core is not None:
+                self.bounds.look(node)
+
+    # ------------------------------------------------------------------------------ the run
+
+    def run(self) -> Outcome:
+        options, world = self.options, self.world
+        self.watch()
+        self.cluster.start()
+        self.clients.start()
+        world.run_until(WARM_UP_MS)
+        self.faults.start()
+        world.run_until(max(WARM_UP_MS, round(options.minutes * 60_000)))
+        spare = self.bearable if world.rng("healing").random() < 0.3 else 0
+        healthy = [node for node in self.faults.heal(spare) if node.is_honest]
+        recovered = Recovery(self, healthy).wait()
+        if recovered:
+            self._check_the_end(healthy)
+        return self._outcome(healthy)
+
+    def _check_the_end(self, healthy: list[SimulatedNode]) -> None:
+        up = [node for node in healthy if node.core is not None]
+        for node in up:
+            self.agreement.look_at_all(node)
+        reference = max(up, key=lambda node: _weight(node.running.ledger))
+        ledger = reference.running.ledger
+        if not ledger.finalizes:
+            for height in range(self.auditor.height + 1, ledger.height(ledger.head()) + 1):
+                block_id = ledger.id_at(height)
+                block = None if block_id is None else ledger.block(block_id)
+                assert block is not None, "the head's branch has no gaps"
+                self.auditor.audit(block, None, self.world.now_ms)
+        self.auditor.count(self.world.now_ms)
+        # A branch may overtake another that was confirmed by depth only; then it is no fault.
+        deepest = self.findings.exercised["reorganisation_depth_max"]
+        may_be_reverted = not ledger.finalizes and deepest >= 6
+        self.clients.check(reference, may_be_reverted=may_be_reverted)
+
+    def _outcome(self, healthy: list[SimulatedNode]) -> Outcome:
+        options = self.options
+        ledgers = [node.core.ledger for node in healthy if node.core is not None]
+        operations = len(self.clients.acknowledged)
+        exercised = self.findings.exercised
+        faults = self.faults.counts()
+        exercised["messages"] = sum(self.network.messages.values())
+        exercised["writes_synced"] = sum(node.store.syncs for node in self.nodes)
+        return Outcome(
+            engine=options.engine,
+            nodes=options.nodes,
+            seed=options.seed,
+            virtual_seconds=self.world.now_ms / 1_000,
+            trace_hash=self.world.trace_hash,
+            height=max((each.height(each.head()) for each in ledgers), default=0),
+            finalized_height=max((each.height(each.confirmed()) for each in ledgers), default=0),
+            operations=operations,
+            faults=faults,
+            violations=self.findings.violations,
+            valid=operations >= max(1, OPERATIONS_PER_MINUTE_MIN * options.minutes),
+            exercised={name: exercised[name] for name in sorted(exercised) if exercised[name]},
+            events=self.world.events,
+        )
+
+
+class Recovery:
+    """After the faults: whether those that were healed go on, within the bound."""
+
+    def __init__(self, laboratory: Laboratory, healthy: list[SimulatedNode]) -> None:
+        self._lab = laboratory
+        self._healthy = healthy
+        self._states: list[bytes] = []
+        self._start = max(self._heights(), default=0)
+
+    def _heights(self) -> list[int]:
+        return [
+            0 if node.core is None else node.core.ledger.height(node.core.ledger.confirmed())
+            for node in self._healthy
+        ]
+
+    def wait(self) -> bool:
+        """Runs the world until all is well; False, and a violation, if it does not become so."""
+        lab, world = self._lab, self._lab.world
+        started_ms = world.now_ms
+        end_ms = started_ms + PROGRESS_MS_MAX
+        while not self._went_on():
+            if world.now_ms >= end_ms:
+                self._complain("no height beyond it became final")
+                return False
+            world.run_until(world.now_ms + 1_000)
+            self._states.append(self._fingerprint())
+        lab.clients.is_spending = False
+        while lab.clients.open:
+            if world.now_ms >= end_ms:
+                self._complain(f"{len(lab.clients.open)} payments are still under way")
+                return False
+            world.run_until(world.now_ms + 1_000)
+            self._states.append(self._fingerprint())
+        lab.findings.deepest("recovery_ms_max", world.now_ms - started_ms)
+        return lab.properties.finalizes or self._converged()
+
+    def _went_on(self) -> bool:
+        return min(self._heights()) >= self._start + HEIGHTS_EXPECTED
+
+    def _converged(self) -> bool:
+        """Where nothing is final: one branch, up to what is confirmed."""
+        world = self._lab.world
+        world.run_until(world.now_ms + CONVERGENCE_MS, self._agree)
+        if self._agree():
+            return True
+        self._lab.findings.violated(
+            "convergence", "healed nodes confirm different blocks", world.now_ms
+        )
+        return False
+
+    def _agree(self) -> bool:
+        if any(node.core is None for node in self._healthy):
+            return False
+        height = min(self._heights())
+        return len({node.running.ledger.id_at(height) for node in self._healthy}) == 1
+
+    def _fingerprint(self) -> bytes:
+        """What the nodes' future depends on, as far as it can be seen from outside."""
+        digest = hashlib.sha256()
+        for node in self._healthy:
+            if node.core is not None:
+                core = node.core
+                status = core.engine_status()
+                digest.update(core.ledger.head() + (core.ledger.record() or b""))
+                digest.update(f"{status.round} {status.leader!r} {core.sync.syncing}".encode())
+        return digest.digest()
+
+    def _complain(self, what: str) -> None:
+        seconds = PROGRESS_MS_MAX // 1_000
+        period = lasso(self._states)
+        where = "; ".join(
+            f"{node.name}: " + (" ".join(node.running.engine_status().why) or "waits for nothing")
+            if node.core is not None
+            else f"{node.name}: down"
+            for node in self._healthy
+        )
+        if period:
+            message = f"the same {period} states come again and again: {what}; {where}"
+            self._lab.findings.violated("lasso", message, self._lab.world.now_ms)
+        else:
+            message = f"{seconds} s after the healing {what} (height {self._start}); {where}"
+            self._lab.findings.violated("progress", message, self._lab.world.now_ms)
+
+
+def lasso(states: list[bytes]) -> int:
+    """The period in which the last states repeat, over at least three rounds; 0: they do not."""
+    for period in range(1, len(states) // 3 + 1):
+        tail = states[-3 * period :]
+        if tail[:period] == tail[period : 2 * period] == tail[2 * period :]:
+            return period
+    return 0
+
+
+def _weight(ledger: Ledger) -> tuple[int, int]:
+    head = ledger.head()
+    return (ledger.weight(head), ledger.height(ledger.confirmed()))
+
+
+def run(options: RunOptions, prepare: tuple[Callable[[Laboratory], None], ...] = ()) -> Outcome:
+    """Runs it. ``prepare`` hooks may change the laboratory before anything starts.
+
+    Raises UnknownEngine, ConfigError (parameters), Invalid (faults, liars, mutants).
+    """
+    if options.mutant is not None:
+        raise Invalid("unknown-mutant", f"no mutant is called {options.mutant!r}")
+    if options.liars:
+        raise Invalid("no-liars", "liars are not to be had here")
+    laboratory = Laboratory(options)
+    for hook in prepare:
+        hook(laboratory)
+    return laboratory.run()
+
+
+def command_of(options: RunOptions, commit: str = "") -> str:
+    """The line that repeats a run."""
+    words = [
+        "moot lab simulate",
+        f"--engine {options.engine}",
+        f"--nodes {options.nodes}",
+        f"--seed {options.seed}",
+    ]
+    default = RunOptions(engine=options.engine, nodes=options.nodes, seed=options.seed)
+    if options.minutes != default.minutes:
+        words.append(f"--minutes {options.minutes:g}")
+    if options.faults is not None:
+        words.append(f"--faults {','.join(options.faults) or 'none'}")
+    if options.load_tps != default.load_tps:
+        words.append(f"--tps {options.load_tps:g}")
+    words += [f"--set {key}={value}" for key, value in sorted(options.parameters.items())]
+    if options.real_signer:
+        words.append("--real-signer")
+    if options.liars:
+        words.append(f"--liars {options.liars}")
+    if options.mutant:
+        words.append(f"--mutant {options.mutant}")
+    return " ".join(words) + (f"  # at commit {commit}" if commit else "")
