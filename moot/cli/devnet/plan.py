@@ -129,7 +129,7 @@ def _make(
     )
     directory.mkdir(parents=True, exist_ok=True)
     save_seed(directory / "faucet.key", faucet)
-    ports = _free_ports(2 * count)
+    ports = free_ports(2 * count)
     plan = Plan(
         engine,
         [PlannedNode(name, ports[2 * i], ports[2 * i + 1]) for i, name in enumerate(names)],
@@ -145,7 +145,7 @@ def _make(
 def _give_ports(directory: Path, plan: Plan) -> None:
     """Other programs may hold the old ports by now: moves whoever has to."""
     taken = [n for n in plan.nodes if not (is_free(n.p2p_port) and is_free(n.rest_port))]
-    fresh = iter(_free_ports(2 * len(taken)))
+    fresh = iter(free_ports(2 * len(taken)))
     for node in taken:
         node.p2p_port, node.rest_port = next(fresh), next(fresh)
     if not taken:
@@ -181,7 +181,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody holds now (all held at once, so that they differ)."""
     probes = [socket.socket() for _ in range(count)]
     try:
