@@ -190,7 +190,11 @@ async def open_feed(context: Context, request: web.Request) -> web.StreamRespons
     socket = web.WebSocketResponse(
         heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_SIZE_MAX, timeout=CLOSE_TIMEOUT_S
     )
-    if not socket.can_prepare(request):
+    try:
+        possible = bool(socket.can_prepare(request))
+    except ValueError:  # a key that is not ASCII
+        possible = False
+    if not possible:
         raise Problem(400, "no-websocket", "this is a WebSocket: connect with a WebSocket client")
     await socket.prepare(request)
     client = Client(kinds)
