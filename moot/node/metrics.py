@@ -85,7 +85,7 @@ class NodeMetrics:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         # Series of creation times would double the count, and nobody reads them.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
         self._fsync = self._histogram(

@@ -58,7 +58,7 @@ class OneNode:
             name="one node",
             network="dev",
             engine=engine,
-            parameters=EASY_POW if work else {},
+            parameters=EASY_POW if work else {"heartbeat_ms": 0},  # blocks at need only
             devnet_profile=True,
             validators=() if work else (Validator(self.key.address, 1, "alone"),),
             allocations=[Allocation(key.address, COINS) for key in [*KEYS, FAUCET]],

@@ -142,6 +142,7 @@ class RestServer:
         if not response.prepared and reads(request):
             response.headers.setdefault("Access-Control-Allow-Origin", "*")
         if not response.prepared:
+            response.headers["Server"] = "moot"
             response.headers.setdefault("X-Content-Type-Options", "nosniff")
         seconds = asyncio.get_running_loop().time() - began_s
         self._monitoring.answered(request.method, response.status, seconds)

@@ -120,7 +120,7 @@ async def test_bitcoinlib_reads_headers_work_and_merkle_proofs(tmp_path: Path) -
 
 async def test_pymempool_reads_a_real_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    async with RealNetwork(tmp_path, "pbft", 1) as network:
+    async with RealNetwork(tmp_path, "pbft", 1, {"heartbeat_ms": 0}) as network:
         url = network.plan.urls()[0]
         async with network.load(50) as load:
             await load.run(0.6)
