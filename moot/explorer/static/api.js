@@ -24,7 +24,7 @@ async function ask(path, options = {}) {
   let response, text;
   try {
     response = await fetch(path, {
-      cache: "no-store", // answers may be kept for seconds; here they are asked for because they changed
+      cache: "no-store", // answers may be kept for seconds; the pages ask because they changed
       credentials: "omit",
       signal: AbortSignal.timeout(TIMEOUT_MS),
       ...options,

@@ -63,15 +63,20 @@ export class ChainView {
     const recent = all.filter((block) => block.timestamp >= since && block.height > 0);
     const count = recent.reduce((sum, block) => sum + block.tx_count - 1, 0);
     const whole = all.length > 0 && (all.at(-1).timestamp < since || all.at(-1).height === 0);
-    const seconds = whole || recent.length === 0 ? WINDOW_S : Math.max(1, nowS() - recent.at(-1).timestamp);
+    const seconds =
+      whole || recent.length === 0 ? WINDOW_S : Math.max(1, nowS() - recent.at(-1).timestamp);
     return { rate: count / seconds, seconds };
   }
 
   /** Mean milliseconds between the blocks of the last minute (ten at least); null: too few. */
   interval() {
     const since = nowS() - WINDOW_S;
-    const list = this.newest(Infinity).filter((block, index) => block.height > 0 && (index < 10 || block.timestamp >= since));
-    return list.length < 2 ? null : ((list[0].timestamp - list.at(-1).timestamp) * 1000) / (list.length - 1);
+    const list = this.newest(Infinity).filter(
+      (block, index) => block.height > 0 && (index < 10 || block.timestamp >= since),
+    );
+    return list.length < 2
+      ? null
+      : ((list[0].timestamp - list.at(-1).timestamp) * 1000) / (list.length - 1);
   }
 
   /** The newest transactions in blocks, newest first. */
@@ -94,7 +99,10 @@ export class ChainView {
   async #fetchBody(block) {
     const last = Math.floor((block.tx_count - 1) / 25) * 25; // the page with the block's newest
     const page = await get(`/api/block/${block.id}/txs/${last}`);
-    this.bodies.set(block.id, page.filter((tx) => !tx.vin.some((input) => input.is_coinbase)).reverse());
+    this.bodies.set(
+      block.id,
+      page.filter((tx) => !tx.vin.some((input) => input.is_coinbase)).reverse(),
+    );
     if (this.bodies.size > BODIES_MAX) this.bodies.delete(this.bodies.keys().next().value);
   }
 }

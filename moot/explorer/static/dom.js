@@ -17,7 +17,8 @@ function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
     // Styles go through the object model, which the content security policy lets pass.
-    if (name === "style") for (const [k, v] of Object.entries(value)) element.style.setProperty(k, v);
+    if (name === "style")
+      for (const [k, v] of Object.entries(value)) element.style.setProperty(k, v);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
   element.append(...flat(children));
@@ -42,7 +43,8 @@ export function update(parent, ...wanted) {
   morphChildren(parent, holder);
 }
 
-const keyOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null);
+const keyOf = (node) =>
+  node.nodeType === Node.ELEMENT_NODE ? node.getAttribute("data-key") : null;
 
 function morphChildren(old, wanted) {
   const keyed = new Map();
@@ -58,7 +60,8 @@ function morphChildren(old, wanted) {
       gone.remove();
     }
     let match = key === null ? null : (keyed.get(key) ?? null);
-    if (key === null && place !== null && keyOf(place) === null && alike(place, next)) match = place;
+    if (key === null && place !== null && keyOf(place) === null && alike(place, next))
+      match = place;
     if (match === null) {
       if (hadKeys && next.nodeName === "LI" && key !== null) next.classList.add("fresh");
       old.insertBefore(next, place);

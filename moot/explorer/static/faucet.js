@@ -20,7 +20,12 @@ export function faucetForm(address = "") {
     type: address === "" ? "text" : "hidden",
   });
   const button = h("button", { type: "submit" }, "Give me coins");
-  const form = h("form", { class: "faucet", "data-keep": true }, h("div", { class: "faucet-row" }, input, button), answer);
+  const form = h(
+    "form",
+    { class: "faucet", "data-keep": true },
+    h("div", { class: "faucet-row" }, input, button),
+    answer,
+  );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     button.disabled = true;
@@ -29,7 +34,8 @@ export function faucetForm(address = "") {
       update(answer, amount(given.amount), " are on their way: ", txLink(given.txid));
     } catch (error) {
       if (error instanceof Refused) update(answer, `No coins: ${error.message}`);
-      else if (error instanceof Offline) update(answer, "The node does not answer; try again in a moment.");
+      else if (error instanceof Offline)
+        update(answer, "The node does not answer; try again in a moment.");
       else throw error;
     } finally {
       button.disabled = false;

@@ -66,6 +66,14 @@ export function shortened(id, head = 8, tail = 6) {
   return id.length <= head + tail + 1 ? id : `${id.slice(0, head)}…${id.slice(-tail)}`;
 }
 
+/** An address shortened: its network's prefix stays, and its end. */
+export function shortAddress(address) {
+  const mark = address.lastIndexOf("1");
+  return mark < 1 || address.length < mark + 20
+    ? address
+    : `${address.slice(0, mark + 1)}…${address.slice(-6)}`;
+}
+
 /** Bytes from hex; null where it is none. */
 export function fromHex(hex) {
   if (hex.length % 2 || !/^[0-9a-f]*$/i.test(hex)) return null;
@@ -78,7 +86,9 @@ export function textFromHex(hex) {
   if (raw === null) return null;
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(raw);
-    return /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(text) ? null : text;
+    return /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(text)
+      ? null
+      : text;
   } catch {
     return null;
   }

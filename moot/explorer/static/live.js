@@ -18,7 +18,7 @@ export function onFrame(listener) {
   listeners.push(listener);
 }
 
-function startFeed(kinds) {
+function startFeed(kinds, moved) {
   openFeed(
     kinds,
     (frame) => {
@@ -27,6 +27,7 @@ function startFeed(kinds) {
     (up) => {
       feedUp = up;
       showLink();
+      moved();
     },
   );
 }
@@ -101,7 +102,7 @@ export function run({ load, show, kinds, missing = notFound }) {
 
   function plan(wait) {
     clearTimeout(timer);
-    timer = setTimeout(refresh, wait);
+    timer = setTimeout(() => document.visibilityState === "visible" && refresh(), wait);
   }
 
   function soon() {
@@ -114,7 +115,7 @@ export function run({ load, show, kinds, missing = notFound }) {
   onFrame((frame) => {
     if (frame.kind === "gap" || kinds.includes(frame.kind)) soon();
   });
-  startFeed(["head", ...kinds.filter((kind) => kind !== "head")]);
+  startFeed(["head", ...kinds.filter((kind) => kind !== "head")], soon);
   document.addEventListener("visibilitychange", soon);
   refresh();
   return soon;

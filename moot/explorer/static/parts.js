@@ -1,12 +1,14 @@
 // The parts that pages are made of: ids, amounts, times, chips, tables, notices.
 
 import { h } from "./dom.js";
-import { ago, coins, label, moment, shortened, whole } from "./format.js";
+import { ago, coins, label, moment, shortAddress, shortened, whole } from "./format.js";
 
 /** What the pages learned of the node, for the parts that need it. */
 export const parts = {
   status: null,
   remember(status) {
+    // Another chain on the old port: nothing that stands here is true any more.
+    if (this.status !== null && this.status.chain_id !== status.chain_id) location.reload();
     this.status = status;
   },
 };
@@ -23,30 +25,56 @@ export function title(text) {
 export function copyButton(value, what) {
   return h(
     "button",
-    { type: "button", class: "copy", "data-copy": value, "aria-label": `Copy ${what}`, title: `Copy ${what}` },
+    {
+      type: "button",
+      class: "copy",
+      "data-copy": value,
+      "aria-label": `Copy ${what}`,
+      title: `Copy ${what}`,
+    },
     h("span", { class: "copy-mark", "aria-hidden": true }),
   );
 }
 
 /** An id that may be long: shortened in the middle, whole in its title and for copying. */
-export function id(value, href, what, { full = false, copy = false } = {}) {
-  const text = full ? value : shortened(value);
-  const inner = href ? h("a", { href, title: full ? null : value }, text) : h("span", { title: full ? null : value }, text);
-  return h("span", { class: full ? "id full" : "id" }, inner, copy ? copyButton(value, what) : null);
+export function id(value, href, what, { full = false, copy = false, short = shortened } = {}) {
+  const text = full ? value : short(value);
+  const inner = href
+    ? h("a", { href, title: full ? null : value }, text)
+    : h("span", { title: full ? null : value }, text);
+  return h(
+    "span",
+    { class: full ? "id full" : "id" },
+    inner,
+    copy ? copyButton(value, what) : null,
+  );
 }
 
-export const blockLink = (value, options) => id(value, `/block/${value}`, "the block's id", options);
-export const txLink = (value, options) => id(value, `/tx/${value}`, "the transaction's id", options);
-export const addressLink = (value, options) => id(value, `/address/${value}`, "the address", options);
+export const blockLink = (value, options) =>
+  id(value, `/block/${value}`, "the block's id", options);
+export const txLink = (value, options) =>
+  id(value, `/tx/${value}`, "the transaction's id", options);
+export const addressLink = (value, options) =>
+  id(value, `/address/${value}`, "the address", { short: shortAddress, ...options });
 export const plainId = (value, what, options) => id(value, null, what, options);
 
 export function heightLink(height, blockId) {
-  return h("a", { href: blockId ? `/block/${blockId}` : `/block-height/${height}`, class: "number" }, whole(height));
+  return h(
+    "a",
+    { href: blockId ? `/block/${blockId}` : `/block-height/${height}`, class: "number" },
+    whole(height),
+  );
 }
 
 /** An amount of base units, in coins. */
 export function amount(units, sign = "") {
-  return h("span", { class: "amount" }, h("span", { class: "number" }, sign + coins(units)), " ", h("span", { class: "unit" }, "coins"));
+  return h(
+    "span",
+    { class: "amount" },
+    h("span", { class: "number" }, sign + coins(units)),
+    " ",
+    h("span", { class: "unit" }, "coins"),
+  );
 }
 
 export function number(text) {
@@ -55,7 +83,11 @@ export function number(text) {
 
 /** How long ago; ticks by itself. */
 export function since(ms) {
-  return h("time", { datetime: new Date(ms).toISOString(), title: moment(ms), "data-ms": ms }, ago(ms, Date.now()));
+  return h(
+    "time",
+    { datetime: new Date(ms).toISOString(), title: moment(ms), "data-ms": ms },
+    ago(ms, Date.now()),
+  );
 }
 
 const CHIPS = {
@@ -92,7 +124,9 @@ export function facts(pairs, className = "facts") {
     { class: className },
     pairs
       .filter(([, content]) => content !== null && content !== undefined && content !== "")
-      .map(([name, content]) => h("div", { "data-key": name }, h("dt", null, name), h("dd", null, content))),
+      .map(([name, content]) =>
+        h("div", { "data-key": name }, h("dt", null, name), h("dd", null, content)),
+      ),
   );
 }
 
@@ -123,7 +157,15 @@ export function table(caption, columns, rows, keyOf) {
     "table",
     { class: "grid" },
     h("caption", { class: "hidden" }, caption),
-    h("thead", null, h("tr", null, columns.map((c) => h("th", { scope: "col", class: c.end ? "end" : null }, c.name)))),
+    h(
+      "thead",
+      null,
+      h(
+        "tr",
+        null,
+        columns.map((c) => h("th", { scope: "col", class: c.end ? "end" : null }, c.name)),
+      ),
+    ),
     h(
       "tbody",
       null,
@@ -131,20 +173,28 @@ export function table(caption, columns, rows, keyOf) {
         h(
           "tr",
           { "data-key": keyOf ? keyOf(row) : String(index) },
-          columns.map((c) => h("td", { "data-name": c.name, class: c.end ? "end" : null }, c.cell(row))),
+          columns.map((c) =>
+            h(
+              "td",
+              { "data-name": c.name, class: c.end ? "end" : null },
+              h("div", { class: "cell" }, c.cell(row)),
+            ),
+          ),
         ),
       ),
     ),
   );
 }
 
-/** A value of an engine's own table or facts: numbers grouped, long words allowed to break. */
+/** A value of an engine's own table or facts: numbers grouped, long words shortened. */
 export function word(value) {
   if (typeof value === "number" || /^-?\d{1,30}$/.test(String(value))) return number(whole(value));
   const text = String(value);
   if (text === "yes") return h("span", { class: "mark", "data-tone": "good" }, "yes");
   if (text === "-") return h("span", { class: "mark", "data-tone": "quiet" }, "–");
-  return h("span", { class: /^\S{25,}$/.test(text) ? "id full" : null }, text);
+  return /^\S{25,}$/.test(text)
+    ? plainId(text, "the value", { copy: true })
+    : h("span", null, text);
 }
 
 export { label };

@@ -337,3 +337,71 @@ def test_lists_keep_their_elements_when_they_change(browser: Browser) -> None:
       return out;
     })()"""
     assert browser.module("dom.js", script) == ["dcba", True, "xbcy", "b", "abc", "", "zb"]
+
+
+FAKE_NODE = """
+const [answers, done] = [arguments[0], arguments[arguments.length - 1]];
+window.fetch = async (path) => {
+  const found = answers[path];
+  return new Response(JSON.stringify(found ?? {error: 'none'}), {status: found ? 200 : 404});
+};
+"""
+
+
+def fake_block(height: int, branch: str) -> dict[str, object]:
+    return {"id": f"{branch}{height}", "height": height, "timestamp": 0, "tx_count": 1, "size": 9}
+
+
+def test_blocks_that_the_chain_leaves_are_kept_apart(browser: Browser) -> None:
+    """A reorganisation two deep, to a longer branch, and one to a shorter chain."""
+    browser.open("/block/nonsense")
+    script = (
+        FAKE_NODE
+        + """
+    import('/static/explorer/chainview.js').then(async (m) => {
+      const view = new m.ChainView();
+      const seen = [];
+      for (const blocks of answers.turns) {
+        answers['/api/blocks'] = blocks;
+        await view.look();
+        seen.push([view.newest(9).map((b) => b.id), view.left.map((b) => b.id)]);
+      }
+      done(seen);
+    });
+    """
+    )
+    turns = [
+        [fake_block(height, "a") for height in (3, 2, 1, 0)],
+        [*(fake_block(height, "b") for height in (4, 3, 2)), *(fake_block(h, "a") for h in (1, 0))],
+        [fake_block(height, "a") for height in (1, 0)],
+    ]
+    seen = browser.driver.execute_async_script(script, {"turns": turns})
+    assert seen[0] == [["a3", "a2", "a1", "a0"], []]
+    assert seen[1][0] == ["b4", "b3", "b2", "a1", "a0"]
+    assert sorted(seen[1][1]) == ["a2", "a3"]
+    assert seen[2][0] == ["a1", "a0"]
+    assert sorted(seen[2][1]) == ["a2", "a3", "b2", "b3", "b4"]
+
+
+def test_a_block_on_a_side_branch_says_so(browser: Browser, network: Network) -> None:
+    network.final(network.send())
+    browser.open("/")
+    script = (
+        "const done = arguments[0];"
+        "Promise.all(['/moot/status', '/moot/block-height/1'].map((path) => fetch(path)"
+        ".then((r) => r.json()))).then(done)"
+    )
+    status, block = browser.driver.execute_async_script(script)
+    block |= {"status": "side", "following": None}
+    path = f"/moot/block/{block['id']}"
+    answers = {
+        "/moot/status": status,
+        path: block,
+        f"/api/block/{block['id']}/txs/0": [],
+    }
+    browser.open("/block/nonsense")
+    start = "import('/static/explorer/pages/block.js').then((m) => done(m.start(arguments[1])));"
+    browser.driver.execute_async_script(FAKE_NODE + start, answers, block["id"])
+    browser.wait_text("side branch", "h1")
+    browser.wait_text("the chain went on without it", "#side-banner")
+    assert not browser.js("return document.querySelector('a[download]')")

@@ -6,7 +6,18 @@ import { faucetForm } from "../faucet.js";
 import { shortened, whole } from "../format.js";
 import { run } from "../live.js";
 import { transactionList } from "../moves.js";
-import { amount, empty, facts, figure, number, parts, plainId, section, table, title } from "../parts.js";
+import {
+  amount,
+  empty,
+  facts,
+  figure,
+  number,
+  parts,
+  plainId,
+  section,
+  table,
+  title,
+} from "../parts.js";
 
 const CONFIRMED_PER_PAGE = 25;
 
@@ -31,12 +42,15 @@ async function load(address, after) {
 function pendingText({ account, stats }) {
   const waiting = stats.mempool_stats.tx_count;
   if (waiting === 0) return null;
-  const change = BigInt(stats.mempool_stats.funded_txo_sum) - BigInt(stats.mempool_stats.spent_txo_sum);
+  const change =
+    BigInt(stats.mempool_stats.funded_txo_sum) - BigInt(stats.mempool_stats.spent_txo_sum);
   return [
     number(whole(waiting)),
     waiting === 1 ? " transaction waits: " : " transactions wait: ",
     amount(change, change > 0n ? "+" : ""),
-    Number(account.pending_nonce) > Number(account.nonce) ? [", next nonce ", number(whole(account.pending_nonce))] : null,
+    Number(account.pending_nonce) > Number(account.nonce)
+      ? [", next nonce ", number(whole(account.pending_nonce))]
+      : null,
   ];
 }
 
@@ -45,7 +59,11 @@ function maturing({ account }) {
   if (coins.length === 0) return null;
   return section(
     "Maturing",
-    h("p", { class: "quiet" }, "Rewards that can be spent once the chain has grown on top of them."),
+    h(
+      "p",
+      { class: "quiet" },
+      "Rewards that can be spent once the chain has grown on top of them.",
+    ),
     table("Coins that can be spent later", MATURING, coins, (row) => String(row.height)),
   );
 }
@@ -63,7 +81,9 @@ function history({ address, after, status, txs }) {
           "nav",
           { class: "neighbours", "aria-label": "Pages of history" },
           after === null ? h("span") : h("a", { href: `/address/${address}` }, "← Newest"),
-          more ? h("a", { href: `/address/${address}?after=${confirmed.at(-1).txid}` }, "Earlier →") : null,
+          more
+            ? h("a", { href: `/address/${address}?after=${confirmed.at(-1).txid}` }, "Earlier →")
+            : null,
         )
       : null,
   );
@@ -93,16 +113,37 @@ export function start(subject) {
         facts([
           ["Waiting", pendingText(found)],
           ["Received in all", amount(chain.funded_txo_sum)],
-          ["Sent in all", [amount(chain.spent_txo_sum), h("small", { class: "quiet" }, " · fees included")]],
+          [
+            "Sent in all",
+            [amount(chain.spent_txo_sum), h("small", { class: "quiet" }, " · fees included")],
+          ],
           [
             "Proof",
             [
-              h("a", { href: `/moot/account/${encodeURIComponent(address)}/proof`, download: `account-${address}-proof.json` }, "Download"),
-              h("small", { class: "quiet" }, " of the balance, for ", h("code", null, "moot verify")),
+              h(
+                "a",
+                {
+                  href: `/moot/account/${encodeURIComponent(address)}/proof`,
+                  download: `account-${address}-proof.json`,
+                },
+                "Download",
+              ),
+              h(
+                "small",
+                { class: "quiet" },
+                " of the balance, for ",
+                h("code", null, "moot verify"),
+              ),
             ],
           ],
         ]),
-        status.faucet && after === null ? section("Faucet", h("p", { class: "quiet" }, "This is a test network: its coins are free."), faucetForm(address)) : null,
+        status.faucet && after === null
+          ? section(
+              "Faucet",
+              h("p", { class: "quiet" }, "This is a test network: its coins are free."),
+              faucetForm(address),
+            )
+          : null,
         maturing(found),
         history(found),
       ];

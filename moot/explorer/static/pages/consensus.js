@@ -16,10 +16,22 @@ function why({ status, reasons }) {
   return h(
     "section",
     { class: trouble ? "why trouble" : "why", "aria-label": "Why it moves or does not" },
-    h("p", { class: "why-word" }, trouble ? "It does not move as it should" : healthy ? "All is well" : "At work"),
+    h(
+      "p",
+      { class: "why-word" },
+      trouble ? "It does not move as it should" : healthy ? "All is well" : "At work",
+    ),
     sentences.length === 1 && healthy
-      ? h("p", null, sentences[0].replace(/^All is well: (.)/, (_, first) => first.toUpperCase()))
-      : h("ul", null, sentences.map((sentence) => h("li", null, sentence))),
+      ? h(
+          "p",
+          null,
+          sentences[0].replace(/^All is well: (.)/, (_, first) => first.toUpperCase()),
+        )
+      : h(
+          "ul",
+          null,
+          sentences.map((sentence) => h("li", null, sentence)),
+        ),
   );
 }
 
@@ -34,7 +46,14 @@ function validators({ validators: members, leader, engine }) {
     members.map((member) =>
       h(
         "li",
-        { "data-key": member.address, class: member.missing ? "member missing" : member.address === leader ? "member leader" : "member" },
+        {
+          "data-key": member.address,
+          class: member.missing
+            ? "member missing"
+            : member.address === leader
+              ? "member leader"
+              : "member",
+        },
         h("span", { class: "member-dot", "aria-hidden": true }),
         h(
           "span",
@@ -45,9 +64,13 @@ function validators({ validators: members, leader, engine }) {
         h(
           "span",
           { class: "member-marks" },
-          member.address === leader ? h("span", { class: "chip", "data-tone": "lead" }, "leads") : null,
+          member.address === leader
+            ? h("span", { class: "chip", "data-tone": "lead" }, "leads")
+            : null,
           member.missing ? h("span", { class: "chip", "data-tone": "bad" }, "missing") : null,
-          total === BigInt(members.length) ? null : h("span", { class: "quiet number" }, `weight ${whole(member.weight)}`),
+          total === BigInt(members.length)
+            ? null
+            : h("span", { class: "quiet number" }, `weight ${whole(member.weight)}`),
         ),
       ),
     ),
@@ -72,10 +95,12 @@ function figures(found) {
     "dl",
     { class: "figures" },
     figure("Engine", consensus.engine),
-    figure("Round", whole(consensus.round)),
+    consensus.validators.length > 0 ? figure("Round", whole(consensus.round)) : null,
     figure("Head", whole(status.head.height)),
     figure(status.finality === "final" ? "Final" : "Confirmed", whole(status.finalized.height)),
-    consensus.validators.length > 0 ? figure("Quorum", `${whole(consensus.quorum)} of ${whole(consensus.validators.length)}`) : null,
+    consensus.validators.length > 0
+      ? figure("Quorum", `${whole(consensus.quorum)} of ${whole(consensus.validators.length)}`)
+      : null,
     consensus.validators.length > 0 ? figure("Faults borne", whole(consensus.faults)) : null,
     consensus.validators.length > 0 ? figure("Missing", whole(missing)) : null,
     figure("Evidence", whole(consensus.evidence)),
@@ -94,9 +119,17 @@ function claims({ properties }) {
 
 /** The log of what the engine does; it keeps its own state, and can be held still for reading. */
 function makeLog() {
-  const list = h("ol", { class: "log-lines", tabindex: 0, "aria-label": "What the engine did, newest first" });
+  const list = h("ol", {
+    class: "log-lines",
+    tabindex: 0,
+    "aria-label": "What the engine did, newest first",
+  });
   const button = h("button", { type: "button", "aria-pressed": "false" }, "Pause");
-  const note = h("span", { class: "quiet", role: "status" }, "Waiting for the engine to do something …");
+  const note = h(
+    "span",
+    { class: "quiet", role: "status" },
+    "Waiting for the engine to do something …",
+  );
   let paused = false;
   let missed = 0;
   button.addEventListener("click", () => {
@@ -117,7 +150,12 @@ function makeLog() {
     list.prepend(logLine(frame));
     while (list.children.length > LOG_MAX) list.lastElementChild.remove();
   });
-  return h("section", { class: "part log", "data-keep": true, "data-key": "log" }, h("div", { class: "log-head" }, h("h2", null, "What it does"), note, button), list);
+  return h(
+    "section",
+    { class: "part log", "data-keep": true, "data-key": "log" },
+    h("div", { class: "log-head" }, h("h2", null, "What it does"), note, button),
+    list,
+  );
 }
 
 function logLine(frame) {
@@ -125,12 +163,21 @@ function logLine(frame) {
   return h(
     "li",
     null,
-    h("time", { datetime: time.toISOString(), class: "number" }, time.toLocaleTimeString([], { hour12: false })),
+    h(
+      "time",
+      { datetime: time.toISOString(), class: "number" },
+      time.toLocaleTimeString([], { hour12: false }),
+    ),
     h("strong", null, frame.name),
     h(
       "span",
       { class: "log-fields" },
-      Object.entries(frame.fields ?? {}).map(([name, value]) => [h("span", { class: "quiet" }, name), " ", word(value), " "]),
+      Object.entries(frame.fields ?? {}).map(([name, value]) => [
+        h("span", { class: "quiet" }, name),
+        " ",
+        word(value),
+        " ",
+      ]),
     ),
   );
 }
@@ -140,7 +187,11 @@ export function start() {
   run({
     kinds: ["head", "final", "consensus", "peer"],
     load: async () => {
-      const [status, consensus, reasons] = await Promise.all([get("/moot/status"), get("/moot/consensus"), get("/moot/why")]);
+      const [status, consensus, reasons] = await Promise.all([
+        get("/moot/status"),
+        get("/moot/consensus"),
+        get("/moot/why"),
+      ]);
       parts.remember(status);
       return { status, consensus, reasons };
     },
@@ -152,11 +203,16 @@ export function start() {
         figures(found),
         section("Members", validators(consensus)),
         Object.entries(consensus.tables).map(([name, rows]) => engineTable(name, rows)),
-        section(`In ${consensus.engine}’s own words`, facts(Object.entries(consensus.facts).map(([name, value]) => [label(name), word(value)]), "facts close")),
+        section(
+          `In ${consensus.engine}’s own words`,
+          facts(
+            Object.entries(consensus.facts).map(([name, value]) => [label(name), word(value)]),
+            "facts close",
+          ),
+        ),
         log.isConnected ? log.cloneNode(false) : log,
         section("What it promises", claims(consensus)),
       ];
     },
   });
 }
-

@@ -7,8 +7,19 @@ import { faucetForm } from "../faucet.js";
 import { bytes, decimal, span, whole } from "../format.js";
 import { announce, run } from "../live.js";
 import { rests } from "../rest.js";
-import { transactionRow } from "../moves.js";
-import { amount, blockLink, chip, empty, figure, finalWord, parts, section, since, title, txLink } from "../parts.js";
+import { moveRow, transactionList } from "../moves.js";
+import {
+  amount,
+  blockLink,
+  chip,
+  empty,
+  figure,
+  finalWord,
+  parts,
+  section,
+  since,
+  title,
+} from "../parts.js";
 
 const BLOCKS_SHOWN = 14;
 const TRANSACTIONS_SHOWN = 10;
@@ -19,7 +30,9 @@ function headline({ status, why }) {
   const open = status.head.height - status.finalized.height;
   const word = finalWord();
   const rest =
-    open === 0 ? `It and every block below it is ${word}.` : `Block ${whole(status.finalized.height)} and every block below it is ${word}.`;
+    open === 0
+      ? `It and every block below it is ${word}.`
+      : `Block ${whole(status.finalized.height)} and every block below it is ${word}.`;
   return h(
     "div",
     { class: "headline" },
@@ -27,7 +40,13 @@ function headline({ status, why }) {
     h("p", { class: "lead" }, rest),
     !rests(status, why)
       ? null
-      : h("p", { class: "warning" }, why.sentences[0], " ", h("a", { href: "/consensus" }, "What to do")),
+      : h(
+          "p",
+          { class: "warning" },
+          why.sentences[0],
+          " ",
+          h("a", { href: "/consensus" }, "What to do"),
+        ),
   );
 }
 
@@ -38,12 +57,18 @@ function figures({ status, chain }) {
     "dl",
     { class: "figures" },
     figure("Engine", status.engine),
-    figure("Transactions", decimal(rate), seconds >= 60 ? "/s" : `/s over ${Math.round(seconds)} s`),
+    figure(
+      "Transactions",
+      decimal(rate),
+      seconds >= 60 ? "/s" : `/s over ${Math.round(seconds)} s`,
+    ),
     figure("Block every", interval === null ? "–" : span(interval)),
-    figure(`Not ${finalWord()} yet`, whole(status.head.height - status.finalized.height), "blocks"),
+    figure(`Not ${finalWord()}`, whole(status.head.height - status.finalized.height)),
     figure("Waiting", whole(status.mempool.count)),
     figure("Peers", whole(status.peers)),
-    status.supply === undefined ? null : figure("Supply", whole(BigInt(status.supply) / 100_000_000n), "coins"),
+    status.supply === undefined
+      ? null
+      : figure("Supply", whole(BigInt(status.supply) / 100_000_000n), "coins"),
   );
 }
 
@@ -55,7 +80,11 @@ function blockRow(block, side) {
     h("span", { class: "knot-dot", "aria-hidden": true }),
     h("a", { class: "knot-height number", href: `/block/${block.id}` }, whole(block.height)),
     h("span", { class: "knot-id" }, blockLink(block.id)),
-    h("span", { class: "knot-count" }, count === 0 ? h("span", { class: "quiet" }, "empty") : `${whole(count)} tx`),
+    h(
+      "span",
+      { class: "knot-count" },
+      count === 0 ? h("span", { class: "quiet" }, "empty") : `${whole(count)} tx`,
+    ),
     h("span", { class: "knot-size" }, bytes(block.size)),
     h("span", { class: "knot-when" }, side ? chip("side") : since(block.timestamp * 1000)),
   );
@@ -72,23 +101,37 @@ function spine({ status, chain }) {
     }
     const row = blockRow(block, false);
     row.dataset.final = String(drawn);
-    rows.push(row, ...chain.left.filter((other) => other.height === block.height).map((other) => blockRow(other, true)));
+    rows.push(
+      row,
+      ...chain.left
+        .filter((other) => other.height === block.height)
+        .map((other) => blockRow(other, true)),
+    );
   }
   const above = chain.left.filter((other) => other.height > status.head.height);
-  return h("ol", { class: "spine" }, above.map((block) => blockRow(block, true)), rows);
+  return h(
+    "ol",
+    { class: "spine" },
+    above.map((block) => blockRow(block, true)),
+    rows,
+  );
 }
 
 function finalityLine() {
-  return h("li", { class: "finality", "data-key": "finality" }, h("span", null, `${finalWord()} from here down`));
+  return h(
+    "li",
+    { class: "finality", "data-key": "finality" },
+    h("span", null, `${finalWord()} from here down`),
+  );
 }
 
 function waitingRow(tx) {
-  return h(
-    "li",
-    { class: "move", "data-key": tx.txid, "data-txid": tx.txid },
-    h("div", { class: "move-what" }, txLink(tx.txid), h("span", { class: "move-way quiet" }, "waits for a block")),
-    h("div", { class: "move-much" }, amount(tx.value), h("span", { class: "move-when" }, chip("pending"))),
-  );
+  return moveRow(tx.txid, {
+    amount: amount(tx.value),
+    way: h("span", { class: "quiet" }, "waits for a block"),
+    when: null,
+    state: chip("pending"),
+  });
 }
 
 function moves({ status, waiting, included }) {
@@ -97,10 +140,10 @@ function moves({ status, waiting, included }) {
     .filter((tx) => !inBlocks.has(tx.txid))
     .slice(0, WAITING_SHOWN)
     .map(waitingRow);
-  const room = TRANSACTIONS_SHOWN - rows.length;
-  rows.push(...included.slice(0, room).map((tx) => transactionRow(tx, { finalHeight: status.finalized.height })));
-  if (rows.length === 0) return empty("No transaction yet. The first one will show here by itself.");
-  return h("ul", { class: "moves" }, rows);
+  const shown = included.slice(0, TRANSACTIONS_SHOWN - rows.length);
+  if (rows.length + shown.length === 0)
+    return empty("No transaction yet. The first one will show here by itself.");
+  return transactionList(shown, { rows, finalHeight: status.finalized.height });
 }
 
 export function start() {
@@ -115,12 +158,21 @@ export function start() {
         chain.look(),
       ]);
       parts.remember(status);
-      return { status, why, waiting, chain, included: await chain.transactions(TRANSACTIONS_SHOWN) };
+      return {
+        status,
+        why,
+        waiting,
+        chain,
+        included: await chain.transactions(TRANSACTIONS_SHOWN),
+      };
     },
     show: (facts) => {
       const { status } = facts;
       title(`${whole(status.head.height)} · ${status.name}`);
-      announce(`Block ${status.head.height}; ${finalWord()} up to ${status.finalized.height}`, ANNOUNCE_REST_MS);
+      announce(
+        `Block ${status.head.height}; ${finalWord()} up to ${status.finalized.height}`,
+        ANNOUNCE_REST_MS,
+      );
       return [
         headline(facts),
         figures(facts),
@@ -133,7 +185,11 @@ export function start() {
             null,
             section("Newest transactions", moves(facts)),
             status.faucet
-              ? section("Faucet", h("p", { class: "quiet" }, "This is a test network: its coins are free."), faucetForm())
+              ? section(
+                  "Faucet",
+                  h("p", { class: "quiet" }, "This is a test network: its coins are free."),
+                  faucetForm(),
+                )
               : null,
           ),
         ),

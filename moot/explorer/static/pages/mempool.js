@@ -11,7 +11,14 @@ const RECENT = [
   { name: "Amount", end: true, cell: (tx) => amount(tx.value) },
   { name: "Fee", end: true, cell: (tx) => amount(tx.fee) },
   { name: "Size", end: true, cell: (tx) => number(bytes(tx.vsize)) },
-  { name: "Fee rate", end: true, cell: (tx) => [number(decimal(Number(tx.fee) / tx.vsize)), h("span", { class: "unit" }, " /byte")] },
+  {
+    name: "Fee rate",
+    end: true,
+    cell: (tx) => [
+      number(decimal(Number(tx.fee) / tx.vsize)),
+      h("span", { class: "unit" }, " /byte"),
+    ],
+  },
 ];
 
 function histogram(bars) {
@@ -23,7 +30,12 @@ function histogram(bars) {
       h(
         "li",
         { "data-key": `rate ${rate}` },
-        h("span", { class: "bar-name" }, number(decimal(rate)), h("span", { class: "unit" }, " /byte and up")),
+        h(
+          "span",
+          { class: "bar-name" },
+          number(decimal(rate)),
+          h("span", { class: "unit" }, " /byte"),
+        ),
         h("span", { class: "bar", style: { "--share": String(size / most) }, "aria-hidden": true }),
         h("span", { class: "bar-value number" }, bytes(size)),
       ),
@@ -54,7 +66,12 @@ export function start() {
         figure("Fees", coins(mempool.total_fee), "coins"),
         figure("Least fee", coins(status.fee_per_kilobyte_min), "coins per kB"),
       ),
-      section("Fee rates", mempool.fee_histogram.length === 0 ? empty("Nothing waits: any fee above the least one will do.") : histogram(mempool.fee_histogram)),
+      section(
+        "Fee rates",
+        mempool.fee_histogram.length === 0
+          ? empty("Nothing waits: any fee above the least one will do.")
+          : histogram(mempool.fee_histogram),
+      ),
       section(
         "Newest",
         recent.length === 0

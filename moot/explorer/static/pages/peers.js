@@ -7,7 +7,10 @@ import { run } from "../live.js";
 import { addressLink, chip, empty, figure, number, section, since, table } from "../parts.js";
 
 const COLUMNS = [
-  { name: "Node", cell: (peer) => [addressLink(peer.node), h("small", { class: "quiet block" }, peer.agent)] },
+  {
+    name: "Node",
+    cell: (peer) => [addressLink(peer.node), h("small", { class: "quiet block" }, peer.agent)],
+  },
   {
     name: "Link",
     cell: (peer) => [
@@ -17,7 +20,11 @@ const COLUMNS = [
   },
   { name: "Head", end: true, cell: (peer) => number(whole(peer.height)) },
   { name: "Final", end: true, cell: (peer) => number(whole(peer.finalized_height)) },
-  { name: "Round trip", end: true, cell: (peer) => number(peer.latency_ms === null ? "–" : span(peer.latency_ms)) },
+  {
+    name: "Round trip",
+    end: true,
+    cell: (peer) => number(peer.latency_ms === null ? "–" : span(peer.latency_ms)),
+  },
   { name: "In", end: true, cell: (peer) => number(bytes(peer.bytes_in)) },
   { name: "Out", end: true, cell: (peer) => number(bytes(peer.bytes_out)) },
   { name: "Linked", end: true, cell: (peer) => since(peer.connected_ms) },
@@ -44,10 +51,21 @@ export function start() {
       section(
         "Links",
         peers.length === 0
-          ? empty("No peer is linked. A network of one is fine for a try; otherwise see the consensus page for what to do.")
+          ? empty(
+              "No peer is linked. Fine for a network of one; else the consensus page says what to do.",
+            )
           : table("The linked peers", COLUMNS, peers, (peer) => peer.node),
       ),
-      section("This node", h("p", null, addressLink(status.node, { copy: true }), " ", chip(status.syncing ? "catching up" : "abreast"))),
+      section(
+        "This node",
+        h(
+          "p",
+          null,
+          addressLink(status.node, { copy: true }),
+          " ",
+          chip(status.syncing ? "catching up" : "abreast"),
+        ),
+      ),
     ],
   });
 }

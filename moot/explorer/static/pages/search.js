@@ -1,4 +1,4 @@
-// The search page: asks the node what the words mean and goes there, or says that it found nothing.
+// The search page: asks the node what the words mean and goes there, or says it found nothing.
 
 import { get } from "../api.js";
 import { h } from "../dom.js";
@@ -29,14 +29,21 @@ export function start(words) {
             "section",
             { class: "notice", id: "nothing-found" },
             h("h1", null, words === "" ? "Search for what?" : "Nothing found"),
-            words === "" ? null : h("p", null, "Nothing on this node is called ", h("q", { class: "id full" }, words), "."),
+            words === ""
+              ? null
+              : h(
+                  "p",
+                  null,
+                  "Nothing on this node is called ",
+                  h("q", { class: "id full" }, words),
+                  ".",
+                ),
             h(
               "p",
               { class: "quiet" },
-              "Search takes a block height, a block or transaction id (64 hexadecimal digits), or an address.",
+              "Search takes a block height, a block or transaction id (64 hex digits), or an address.",
             ),
             h("p", null, h("a", { href: "/" }, "Back to the chain")),
           ),
   });
 }
-

@@ -1,11 +1,25 @@
-// One transaction: where it stands, what it was to do, what became of it. It follows the transaction
-// until that is final, and beyond.
+// One transaction: where it stands, what it was to do, what became of it. It follows the
+// transaction until that is final, and beyond.
 
 import { get, Refused } from "../api.js";
 import { h } from "../dom.js";
 import { bytes, moment, shortened, textFromHex, whole } from "../format.js";
 import { announce, notFound, onFrame, run } from "../live.js";
-import { addressLink, amount, blockLink, chip, facts, finalWord, heightLink, number, parts, plainId, section, since, title } from "../parts.js";
+import {
+  addressLink,
+  amount,
+  blockLink,
+  chip,
+  facts,
+  finalWord,
+  heightLink,
+  number,
+  parts,
+  plainId,
+  section,
+  since,
+  title,
+} from "../parts.js";
 
 const RECEIPT_WORDS = { atomic: "all of it or none", bundle: "each action by itself" };
 
@@ -40,26 +54,52 @@ function timeline({ tx, status }) {
     tx.state === "dropped"
       ? [
           ["done", "Waiting", "it waited in this node’s mempool"],
-          ["bad", "Dropped", tx.sentence ? `this node dropped it: ${tx.sentence}` : "this node no longer has it"],
+          [
+            "bad",
+            "Dropped",
+            tx.sentence ? `this node dropped it: ${tx.sentence}` : "this node no longer has it",
+          ],
         ]
       : [
-          [tx.state === "pending" ? "now" : "done", "Waiting", tx.state === "pending" ? "in this node’s mempool, for a block" : "it waited for a block"],
+          [
+            tx.state === "pending" ? "now" : "done",
+            "Waiting",
+            tx.state === "pending"
+              ? "in this node’s mempool, for a block"
+              : "it waited for a block",
+          ],
           [
             tx.height === null ? "later" : tx.ok === false ? "bad" : settled(tx) ? "done" : "now",
             tx.ok === false ? "In a block, but it failed" : "In a block",
-            tx.height === null ? "" : [heightLink(tx.height, tx.block), tx.ok === false ? ` · ${tx.sentence}` : ` · ${whole(depth)} ${depth === 1 ? "block" : "blocks"} deep`],
+            tx.height === null
+              ? ""
+              : [
+                  heightLink(tx.height, tx.block),
+                  tx.ok === false
+                    ? ` · ${tx.sentence}`
+                    : ` · ${whole(depth)} ${depth === 1 ? "block" : "blocks"} deep`,
+                ],
           ],
           [
             settled(tx) ? (tx.ok === false ? "bad" : "done") : "later",
             word.charAt(0).toUpperCase() + word.slice(1),
-            settled(tx) ? "it stays as it is" : "",
+            settled(tx)
+              ? word === "final"
+                ? "it stays as it is"
+                : "deep enough, by this node’s rule"
+              : "",
           ],
         ];
   return h(
     "ol",
     { class: "timeline", "aria-label": "Where it stands" },
     steps.map(([state, name, note]) =>
-      h("li", { "data-state": state, "aria-current": state === "now" ? "step" : null }, h("strong", null, name), h("span", { class: "quiet" }, note)),
+      h(
+        "li",
+        { "data-state": state, "aria-current": state === "now" ? "step" : null },
+        h("strong", null, name),
+        h("span", { class: "quiet" }, note),
+      ),
     ),
   );
 }
@@ -68,7 +108,12 @@ function memo(hex) {
   if (hex === "") return null;
   const text = textFromHex(hex);
   return text === null
-    ? h("p", { class: "memo" }, h("span", { class: "quiet" }, "Memo, no text: "), h("code", { class: "id full" }, hex))
+    ? h(
+        "p",
+        { class: "memo" },
+        h("span", { class: "quiet" }, "Memo, no text: "),
+        h("code", { class: "id full" }, hex),
+      )
     : h("p", { class: "memo" }, h("span", { class: "quiet" }, "Memo: "), h("q", null, text));
 }
 
@@ -79,12 +124,16 @@ function action(each, tx) {
     h(
       "div",
       { class: "action-way" },
-      tx.sender === null ? h("span", { class: "quiet" }, "newly minted, and fees") : addressLink(tx.sender),
+      tx.sender === null
+        ? h("span", { class: "quiet" }, "newly minted, and fees")
+        : addressLink(tx.sender),
       h("span", { class: "arrow", "aria-label": "to" }, "→"),
       addressLink(each.recipient),
       h("span", { class: "action-amount" }, amount(each.amount)),
     ),
-    each.ok === false ? h("p", { class: "reason" }, chip("failed"), ` ${each.sentence || each.code}`) : null,
+    each.ok === false
+      ? h("p", { class: "reason" }, chip("failed"), ` ${each.sentence || each.code}`)
+      : null,
     memo(each.memo),
   );
 }
@@ -93,7 +142,14 @@ function proofLink({ tx }) {
   if (tx.kind === "reward") return null;
   if (!settled(tx)) return h("span", { class: "quiet" }, `not yet: it is not ${finalWord()}`);
   return [
-    h("a", { href: `/moot/tx/${tx.txid}/proof`, download: `transaction-${tx.txid.slice(0, 12)}-proof.json` }, "Download"),
+    h(
+      "a",
+      {
+        href: `/moot/tx/${tx.txid}/proof`,
+        download: `transaction-${tx.txid.slice(0, 12)}-proof.json`,
+      },
+      "Download",
+    ),
     h("small", { class: "quiet" }, " for ", h("code", null, "moot verify")),
   ];
 }
@@ -104,14 +160,38 @@ function txFacts(found) {
   return facts([
     ["Id", plainId(tx.txid, "the transaction's id", { full: true, copy: true })],
     ["Block", tx.block === null ? null : blockLink(tx.block, { full: true, copy: true })],
-    ["Time", tx.time_ms === null ? null : [h("span", { class: "number" }, moment(tx.time_ms)), " · ", since(tx.time_ms)]],
+    [
+      "Time",
+      tx.time_ms === null
+        ? null
+        : [h("span", { class: "number" }, moment(tx.time_ms)), " · ", since(tx.time_ms)],
+    ],
     ["Sender", tx.sender === null ? null : addressLink(tx.sender, { full: true, copy: true })],
     ["Fee", signed ? amount(tx.fee_charged ?? tx.fee) : null],
     ["Nonce", signed ? number(whole(tx.nonce)) : null],
-    ["Expires", !signed ? null : Number(tx.expiry) === 0 ? "never" : ["after height ", number(whole(tx.expiry))]],
-    ["Mode", signed && tx.actions.length > 1 ? [tx.mode, h("small", { class: "quiet" }, ` (${RECEIPT_WORDS[tx.mode] ?? ""})`)] : null],
+    [
+      "Expires",
+      !signed
+        ? null
+        : Number(tx.expiry) === 0
+          ? "never"
+          : ["after height ", number(whole(tx.expiry))],
+    ],
+    [
+      "Mode",
+      signed && tx.actions.length > 1
+        ? [tx.mode, h("small", { class: "quiet" }, ` (${RECEIPT_WORDS[tx.mode] ?? ""})`)]
+        : null,
+    ],
     ["Size", number(bytes(tx.size))],
-    ["Receipt", tx.ok === null || !signed ? null : tx.ok ? "everything was done" : [tx.sentence || tx.code, h("small", { class: "quiet" }, ` (${tx.code})`)]],
+    [
+      "Receipt",
+      tx.ok === null || !signed
+        ? null
+        : tx.ok
+          ? "everything was done"
+          : [tx.sentence || tx.code, h("small", { class: "quiet" }, ` (${tx.code})`)],
+    ],
     ["Place in the block", tx.index === null ? null : number(whole(tx.index))],
     ["Proof", proofLink(found)],
   ]);
@@ -128,12 +208,22 @@ export function start(subject) {
       const { tx } = found;
       if (said !== tx.state) announce(`Transaction: ${tx.state}`);
       said = tx.state;
-      const total = tx.actions.reduce((sum, each) => (each.ok === false ? sum : sum + BigInt(each.amount)), 0n);
+      const total = tx.actions.reduce(
+        (sum, each) => (each.ok === false ? sum : sum + BigInt(each.amount)),
+        0n,
+      );
       return [
         h("h1", null, tx.kind === "reward" ? "Block reward " : "Transaction ", chip(tx.state)),
         h("p", { class: "balance" }, amount(total)),
         timeline(found),
-        section(tx.actions.length > 1 ? `${whole(tx.actions.length)} actions` : "What it does", h("ul", { class: "actions" }, tx.actions.map((each) => action(each, tx)))),
+        section(
+          tx.actions.length > 1 ? `${whole(tx.actions.length)} actions` : "What it does",
+          h(
+            "ul",
+            { class: "actions" },
+            tx.actions.map((each) => action(each, tx)),
+          ),
+        ),
         section("Facts", txFacts(found)),
       ];
     },
