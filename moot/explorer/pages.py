@@ -62,6 +62,14 @@ PAGES: Final = (
     Page("/search", "search", "Search", "chain"),
 )
 
+SECTIONS: Final = (
+    ("/", "chain", "Chain"),
+    ("/mempool", "mempool", "Mempool"),
+    ("/peers", "peers", "Peers"),
+    ("/consensus", "consensus", "Consensus"),
+)
+"""The navigation: path, section, label."""
+
 
 def add_pages(app: web.Application) -> None:
     """Adds the explorer's routes to a node's REST application."""
@@ -75,7 +83,7 @@ def add_pages(app: web.Application) -> None:
     shell = environment.get_template("shell.html")
 
     def render(page: Page, subject: str, status: int) -> web.Response:
-        text = shell.render(page=page, subject=subject, static=STATIC_PATH)
+        text = shell.render(page=page, subject=subject, sections=SECTIONS, static=STATIC_PATH)
         return web.Response(
             text=text,
             status=status,

@@ -52,7 +52,7 @@ export function start() {
         "Links",
         peers.length === 0
           ? empty(
-              "No peer is linked. Fine for a network of one; else the consensus page says what to do.",
+              "No peer is linked: fine for a network of one. Else see the consensus page.",
             )
           : table("The linked peers", COLUMNS, peers, (peer) => peer.node),
       ),

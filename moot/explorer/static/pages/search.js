@@ -41,7 +41,7 @@ export function start(words) {
             h(
               "p",
               { class: "quiet" },
-              "Search takes a block height, a block or transaction id (64 hex digits), or an address.",
+              "Search takes a height, a block or transaction id (64 hex digits), or an address.",
             ),
             h("p", null, h("a", { href: "/" }, "Back to the chain")),
           ),
