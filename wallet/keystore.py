@@ -16,7 +16,9 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -151,14 +153,10 @@ def decrypt_key(document: bytes, password: str) -> Key:
     Raises DamagedKeystore (not JSON, missing or odd fields, costs beyond the bounds, an address
     that is not the key's) and WrongPassword.
     """
-    # Imported here: it brings BLS pairings along and takes half a second, which a command that
-    # opens no keystore should not wait for.
-    from eth_keyfile.keyfile import decode_keyfile_json
-
     parsed = _parse(document)
     plain = _checked(parsed)
     try:
-        seed: bytes = decode_keyfile_json(plain, password.encode())
+        seed: bytes = _decoder()(plain, password.encode())
     except ValueError as error:
         # Everything else was checked before: what is left is the MAC.
         raise WrongPassword(
@@ -170,6 +168,21 @@ def decrypt_key(document: bytes, password: str) -> Key:
             "keystore-address", "the keystore's key is not the key of the address that it names"
         )
     return key
+
+
+def _decoder() -> Callable[[Any, bytes], bytes]:
+    """eth-keyfile's decryption. Imported late: it brings BLS pairings along and takes half a
+    second, which a command that opens no keystore should not wait for.
+
+    Its dependency py-ecc raises the interpreter's recursion limit to 100,000; then deeply nested
+    JSON, anywhere in the process, would overrun the stack instead of raising RecursionError.
+    """
+    limit = sys.getrecursionlimit()
+    from eth_keyfile.keyfile import decode_keyfile_json
+
+    sys.setrecursionlimit(limit)
+    decode: Callable[[Any, bytes], bytes] = decode_keyfile_json
+    return decode
 
 
 def _parse(document: bytes) -> _Document:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +277,15 @@ def test_change_password(tmp_path: Path) -> None:
 
 def test_generated_keys_differ() -> None:
     assert generate_key() != generate_key()
+
+
+def test_opening_a_keystore_leaves_the_recursion_limit_alone(tmp_path: Path) -> None:
+    """A dependency raises it so far that deeply nested input would overrun the stack."""
+    path = tmp_path / "key.json"
+    save_key(path, KEY, "word", prefix="rmoot", cost=TINY)
+    code = (
+        "import sys, pathlib; from wallet.keystore import load_key; before = sys.getrecursionlimit();"
+        f"load_key(pathlib.Path({str(path)!r}), 'word');"
+        "assert sys.getrecursionlimit() == before, sys.getrecursionlimit()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
