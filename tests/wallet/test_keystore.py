@@ -284,7 +284,8 @@ def test_opening_a_keystore_leaves_the_recursion_limit_alone(tmp_path: Path) -> 
     path = tmp_path / "key.json"
     save_key(path, KEY, "word", prefix="rmoot", cost=TINY)
     code = (
-        "import sys, pathlib; from wallet.keystore import load_key; before = sys.getrecursionlimit();"
+        "import sys, pathlib; from wallet.keystore import load_key;"
+        "before = sys.getrecursionlimit();"
         f"load_key(pathlib.Path({str(path)!r}), 'word');"
         "assert sys.getrecursionlimit() == before, sys.getrecursionlimit()"
     )

@@ -55,6 +55,13 @@ LOAD_ACCOUNTS = range(2, 10)
 )
 @click.option("--load", type=click.FloatRange(0, 100_000), default=0.0, help="Transfers a second.")
 @click.option("--seconds", type=click.FloatRange(1, 86_400), default=None, help="Stop after this.")
+@click.option(
+    "--rest-port",
+    type=click.IntRange(0, 65_535),
+    default=REST_PORT,
+    show_default=True,
+    help="REST port of the first node, if it is free; 0: any.",
+)
 @click.option("--param", "pairs", multiple=True, metavar="KEY=VALUE", help="Engine parameter.")
 @click.option(
     "--on-death",
@@ -70,6 +77,7 @@ def devnet(
     directory: Path | None,
     load: float,
     seconds: float | None,
+    rest_port: int,
     pairs: tuple[str, ...],
     on_death: str,
     as_json: bool,
@@ -81,7 +89,7 @@ def devnet(
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moot-")))
-        plan = open_or_make(directory, engine, nodes, parameters_of(pairs))
+        plan = open_or_make(directory, engine, nodes, parameters_of(pairs), first_port=rest_port)
         run = Devnet(directory, plan, load, seconds, on_death == "restart", as_json)
         report = asyncio.run(run.run())
     if as_json:

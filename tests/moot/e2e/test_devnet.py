@@ -30,7 +30,7 @@ def check_report(report: dict[str, Any], engine: str, nodes: int) -> None:
 
 
 def run(engine: str, nodes: int, seconds: int, load: int) -> dict[str, Any]:
-    arguments = ("devnet", "--engine", engine, "--nodes", str(nodes), "--json")
+    arguments = ("devnet", "--rest-port", "0", "--engine", engine, "--nodes", str(nodes), "--json")
     report: dict[str, Any] = moot_json(
         *arguments, "--seconds", str(seconds), "--load", str(load), timeout_s=180
     )
@@ -56,7 +56,7 @@ def test_half_a_minute_under_load(engine: str, nodes: int, load: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_cleanly_and_takes_its_nodes_along(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "net"
-    arguments = ["devnet", "--nodes", "2", "--dir", str(folder)]
+    arguments = ["devnet", "--rest-port", "0", "--nodes", "2", "--dir", str(folder)]
     with Background(arguments, tmp_path / "out.txt") as devnet:
         devnet.wait_for("Explorer: http://127.0.0.1:")
         assert len(processes_with(str(folder))) == 3
@@ -67,7 +67,7 @@ def test_it_ends_cleanly_and_takes_its_nodes_along(tmp_path: Path, number: int) 
 @LINUX_ONLY
 def test_when_a_node_dies_the_network_ends_and_says_why(tmp_path: Path) -> None:
     folder = tmp_path / "net"
-    arguments = ["devnet", "--nodes", "2", "--dir", str(folder)]
+    arguments = ["devnet", "--rest-port", "0", "--nodes", "2", "--dir", str(folder)]
     with Background(arguments, tmp_path / "out.txt") as devnet:
         devnet.wait_for("Explorer:")
         (victim,) = processes_with(str(folder / "node2"))
@@ -80,7 +80,7 @@ def test_when_a_node_dies_the_network_ends_and_says_why(tmp_path: Path) -> None:
 @LINUX_ONLY
 def test_nodes_end_even_when_the_devnet_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "net"
-    arguments = ["devnet", "--nodes", "2", "--dir", str(folder)]
+    arguments = ["devnet", "--rest-port", "0", "--nodes", "2", "--dir", str(folder)]
     with Background(arguments, tmp_path / "out.txt") as devnet:
         devnet.wait_for("Explorer:")
         devnet.end(signal.SIGKILL)
@@ -89,9 +89,9 @@ def test_nodes_end_even_when_the_devnet_is_killed(tmp_path: Path) -> None:
 
 def test_a_kept_network_goes_on_where_it_was(tmp_path: Path) -> None:
     folder = str(tmp_path / "net")
-    arguments = ("devnet", "--nodes", "3", "--dir", folder, "--seconds", "3", "--load", "20")
-    first = moot_json(*arguments, "--json")
-    second = moot_json(*arguments, "--json")
+    arguments = ("devnet", "--rest-port", "0", "--nodes", "3", "--dir", folder, "--seconds", "3")
+    first = moot_json(*arguments, "--load", "20", "--json")
+    second = moot_json(*arguments, "--load", "20", "--json")
     assert second["finalized_height"] > first["finalized_height"]
     assert second["agreement"] is True
     plan = json.loads((tmp_path / "net" / "devnet.json").read_text())
