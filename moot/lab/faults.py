@@ -64,10 +64,8 @@ class UnknownFault(Invalid):
     """No fault of that name."""
 
 
-def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, ...]:
-    """``names`` in the order of KINDS; None: about half of all. Raises UnknownFault."""
-    if names is None:
-        return tuple(kind for kind in KINDS if rng.random() < 0.5)
+def check_kinds(names: Iterable[str]) -> tuple[str, ...]:
+    """``names`` in the order of KINDS. Raises UnknownFault."""
     wanted = list(names)
     for name in wanted:
         if name not in KINDS:
@@ -75,6 +73,13 @@ def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, 
                 "unknown-fault", f"no fault is called {name!r}; known are: {', '.join(KINDS)}"
             )
     return tuple(kind for kind in KINDS if kind in wanted)
+
+
+def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, ...]:
+    """``names`` in the order of KINDS; None: about half of all. Raises UnknownFault."""
+    if names is None:
+        return tuple(kind for kind in KINDS if rng.random() < 0.5)
+    return check_kinds(names)
 
 
 class Faults:

@@ -1,0 +1,336 @@
+"""``moot lab``: the laboratory's commands."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from consensus.registry import protocol
+from moot import __version__
+from moot.cli.common import console, engine_option, json_option, parameters_of, print_json
+from moot.lab.campaign import Range, Summary, Tally, plan
+from moot.lab.faults import KINDS, check_kinds
+from moot.lab.run import Outcome, RunOptions, command_of, run
+
+SHOWN_MAX = 10
+"""Failing runs that a campaign shows; its JSON document has them all."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@click.group()
+def lab() -> None:
+    """Try to break an engine, in virtual time and by a seed.
+
+    The laboratory runs the production node over a simulated clock, network and disk. The same
+    options give the same run, event for event, on any machine.
+    """
+
+
+def run_options(function: Function) -> Function:
+    """What ``simulate`` and ``campaign`` share."""
+    for option in reversed(
+        (
+            engine_option,
+            click.option(
+                "--minutes",
+                default=1.0,
+                show_default=True,
+                type=click.FloatRange(min=0.05),
+                help="Virtual minutes with faults.",
+            ),
+            click.option(
+                "--faults",
+                default="swarm",
+                show_default=True,
+                help="swarm: the seed draws them; none; all; or names with commas.",
+            ),
+            click.option(
+                "--tps",
+                default=2.0,
+                show_default=True,
+                type=click.FloatRange(min=0),
+                help="Payments a second.",
+            ),
+            click.option(
+                "--set", "parameters", multiple=True, metavar="KEY=VALUE", help="Engine parameter."
+            ),
+            click.option(
+                "--real-signer", is_flag=True, help="Ed25519 instead of cheap signatures."
+            ),
+            click.option("--liars", default=0, type=click.IntRange(min=0), help="Nodes that lie."),
+            click.option("--mutant", default=None, help="A planted mistake, by its name."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def options_from(
+    engine: str,
+    nodes: int,
+    seed: int,
+    minutes: float,
+    faults: str,
+    tps: float,
+    parameters: tuple[str, ...],
+    real_signer: bool,
+    liars: int,
+    mutant: str | None,
+) -> RunOptions:
+    """Checked options. Raises UnknownEngine, UnknownFault, BadParameter."""
+    protocol(engine)
+    return RunOptions(
+        engine=engine,
+        nodes=nodes,
+        seed=seed,
+        minutes=minutes,
+        faults=fault_names(faults),
+        parameters=parameters_of(parameters),
+        real_signer=real_signer,
+        liars=liars,
+        mutant=mutant,
+        load_tps=tps,
+    )
+
+
+def fault_names(text: str) -> tuple[str, ...] | None:
+    """What ``--faults`` names; None: the seed chooses. Raises UnknownFault."""
+    named: dict[str, tuple[str, ...] | None] = {"swarm": None, "none": (), "all": KINDS}
+    if text in named:
+        return named[text]
+    return check_kinds([name for name in text.split(",") if name])
+
+
+@lab.command()
+@run_options
+@click.option("--nodes", default=4, show_default=True, type=click.IntRange(1, 100))
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
+@json_option
+def simulate(as_json: bool, nodes: int, seed: int, engine: str, **chosen: Any) -> None:
+    """One run: faults first, then a healing that must bring progress.
+
+    Exits with 1 when anything was violated, and prints the line that repeats the run.
+
+    Example: moot lab simulate --engine pbft --nodes 4 --seed 7
+    """
+    options = options_from(engine, nodes, seed, **chosen)
+    outcome = run(options)
+    if as_json:
+        print_json(outcome)
+    else:
+        show_outcome(outcome)
+    if outcome.violations:
+        click.echo(f"repeat it with: {command_of(options, commit())}", err=True)
+        sys.exit(1)
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """For people."""
+    screen = console()
+    screen.print(
+        f"[bold]{outcome.engine}[/bold], {outcome.nodes} nodes, seed {outcome.seed}: "
+        f"{outcome.virtual_seconds:.1f} virtual seconds, {outcome.events} events, height "
+        f"{outcome.height} (final {outcome.finalized_height}), {outcome.operations} payments"
+    )
+    screen.print(f"trace {outcome.trace_hash}")
+    _counts(screen, "faults", outcome.faults)
+    _counts(screen, "exercised", outcome.exercised)
+    if not outcome.valid:
+        screen.print("[yellow]Too little happened for this run to mean anything.[/yellow]")
+    for violation in outcome.violations:
+        screen.print(
+            f"[red]{violation.checker}[/red] at {violation.at_ms / 1000:.3f} s: "
+            f"{violation.message}",
+            markup=True,
+        )
+    if not outcome.violations:
+        screen.print("[green]Nothing was violated.[/green]")
+
+
+def _counts(screen: Console, title: str, counts: dict[str, int]) -> None:
+    words = ", ".join(f"{name} {count}" for name, count in counts.items())
+    screen.print(f"{title}: {words or 'none'}")
+
+
+class NodeRange(click.ParamType):
+    """``4`` or ``4-7``."""
+
+    name = "N or N-M"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Range:
+        if isinstance(value, Range):
+            return value
+        found = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", str(value))
+        if found is None:
+            self.fail(f"{value!r} is neither a number nor a range such as 4-7", param, ctx)
+        low = int(found[1])
+        high = int(found[2] or low)
+        if not 1 <= low <= high <= 100:
+            self.fail(f"{value!r} is no range from 1 to 100 nodes", param, ctx)
+        return Range(low, high)
+
+
+@lab.command()
+@run_options
+@click.option("--nodes", default="4-7", show_default=True, type=NodeRange())
+@click.option("--seeds", default=100, show_default=True, type=click.IntRange(min=1))
+@click.option("--first-seed", default=1, show_default=True, type=click.IntRange(min=0))
+@click.option("--jobs", default=0, help="Processes; 0: one for each core.")
+@click.option(
+    "--resume",
+    "journal",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep outcomes in this file, and skip what it holds already.",
+)
+@json_option
+def campaign(
+    as_json: bool,
+    nodes: Range,
+    seeds: int,
+    first_seed: int,
+    jobs: int,
+    journal: Path | None,
+    engine: str,
+    **chosen: Any,
+) -> None:
+    """Many runs, over all cores: which faults came, what was exercised, what was violated.
+
+    Exits with 1 when anything was violated.
+
+    Example: moot lab campaign --engine pbft --nodes 4-7 --seeds 1000
+    """
+    base = options_from(engine, nodes.low, first_seed, **chosen)
+    runs = plan(base, nodes, first_seed, seeds)
+    tally = Tally(engine, nodes, commit())
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        done, keep = open_journal(journal, stack)
+        todo = []
+        for options in runs:
+            known = done.get(msgspec.json.encode(options))
+            if known is None:
+                todo.append(options)
+            else:
+                tally.add(options, known)
+        bar = stack.enter_context(_progress())
+        task = bar.add_task(engine, total=len(runs), completed=len(runs) - len(todo), failed="")
+        for options, outcome in outcomes(todo, jobs or os.cpu_count() or 1):
+            tally.add(options, outcome)
+            if keep is not None:
+                keep.write(msgspec.json.encode((options, outcome)) + b"\n")
+                keep.flush()
+            failed = f"[red]{len(tally.failed)} failed[/red]" if tally.failed else ""
+            bar.update(task, advance=1, failed=failed)
+    summary = tally.summary(time.perf_counter() - started)
+    if as_json:
+        print_json(summary)
+    else:
+        show_summary(summary)
+    if summary.violations:
+        sys.exit(1)
+
+
+def outcomes(todo: list[RunOptions], jobs: int) -> Iterator[tuple[RunOptions, Outcome]]:
+    """Runs in ``jobs`` processes; each outcome as it comes."""
+    if jobs <= 1 or len(todo) <= 1:
+        for options in todo:
+            yield options, run(options)
+        return
+    # spawn: the children share nothing with this process, so a run cannot depend on it.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(jobs, len(todo))) as pool:
+        yield from pool.imap_unordered(_one, todo)
+
+
+def _one(options: RunOptions) -> tuple[RunOptions, Outcome]:
+    return options, run(options)
+
+
+def open_journal(
+    path: Path | None, stack: ExitStack
+) -> tuple[dict[bytes, Outcome], IO[bytes] | None]:
+    """Outcomes by their options, and where to add more. Raises BadParameter, OSError."""
+    if path is None:
+        return {}, None
+    done: dict[bytes, Outcome] = {}
+    whole = 0
+    if path.exists():
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                options, outcome = msgspec.json.decode(line, type=tuple[RunOptions, Outcome])
+            except msgspec.MsgspecError:
+                if not line.endswith(b"\n"):
+                    break  # the last line of a campaign that was cut off
+                raise click.BadParameter(f"{path} is no campaign's journal") from None
+            whole += len(line)
+            done[msgspec.json.encode(options)] = outcome
+        os.truncate(path, whole)
+    opened: AbstractContextManager[IO[bytes]] = path.open("ab")
+    return done, stack.enter_context(opened)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[failed]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def show_summary(summary: Summary) -> None:
+    """For people."""
+    screen = console()
+    screen.print(
+        f"[bold]{summary.engine}[/bold], {summary.nodes} nodes, {summary.seeds} runs: "
+        f"{summary.virtual_seconds / 3600:.1f} virtual hours in {summary.seconds:.1f} s, "
+        f"{summary.events} events, {summary.operations} payments"
+    )
+    _counts(screen, "faults", summary.faults)
+    if summary.faults_never_injected:
+        screen.print(f"never injected: {', '.join(summary.faults_never_injected)}")
+    _counts(screen, "exercised", summary.exercised)
+    if summary.invalid_runs:
+        screen.print(f"[yellow]{summary.invalid_runs} runs meant nothing: too little traffic.[/]")
+    for failed in summary.violations[:SHOWN_MAX]:
+        screen.print(f"[red]{failed.checker}[/red] {failed.message}")
+        screen.print(f"  repeat it with: {failed.replay}")
+    if len(summary.violations) > SHOWN_MAX:
+        screen.print(f"... and {len(summary.violations) - SHOWN_MAX} more")
+    if not summary.violations:
+        screen.print("[green]Nothing was violated.[/green]")
+
+
+def commit() -> str:
+    """The commit that this code is of, or the release."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return found.stdout.strip()
