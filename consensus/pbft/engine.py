@@ -73,8 +73,6 @@ from consensus.pbft.view_change import (
 
 BUILD_REQUEST: Final = 1
 """One number for all: a new Build replaces an older one that is not answered yet."""
-HEIGHTS_IN_FLIGHT: Final = 1
-"""One height is open at a time."""
 
 
 class PbftEngine(Spokesman):
@@ -140,11 +138,6 @@ class PbftEngine(Spokesman):
         self._syncing = syncing
         self._begin_listening()
         self._restate()
-
-    def _begin_listening(self) -> None:
-        """A lost record: silent until a height is final that it cannot have spoken at."""
-        if self._listening and not self._syncing and self._listen_until is None:
-            self._listen_until = self._record.height + HEIGHTS_IN_FLIGHT
 
     def _set_final(self, block: BlockId) -> None:
         self._final = block

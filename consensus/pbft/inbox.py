@@ -6,9 +6,12 @@ sender is the member whose signature the message carries, never a field that is 
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from chain.errors import InvalidMessage, InvalidProof
+from chain.validators import faults_byzantine
 from consensus.contract import Message, NodeId, Report, Trace
 from consensus.pbft.book import HEIGHTS_AHEAD
 from consensus.pbft.certificates import check_commit_certificate, primary_of
@@ -25,6 +28,9 @@ from consensus.pbft.messages import (
 from consensus.pbft.record import Proposal
 from consensus.pbft.replica import Replica
 from consensus.pbft.view_change import check_new_view, check_view_change
+
+HEIGHTS_IN_FLIGHT: Final = 1
+"""One height is open at a time."""
 
 
 class Inbox(Replica):
@@ -72,7 +78,7 @@ class Inbox(Replica):
             return
         if isinstance(vote, PrePrepare):
             vote = self._check_body(peer, vote)
-        self._heard_ms[vote.sender] = self._now.steady_ms
+        self._hear(vote.sender, vote.height)
         if vote.height < height or (vote.height == height and vote.view < view):
             self._help(vote.sender, vote.height, vote.view)
         if vote.height > height + HEIGHTS_AHEAD and isinstance(vote, Commit):
@@ -81,6 +87,29 @@ class Inbox(Replica):
         if evidence is not None:
             assert vote.sender != self._me, "two statements of our own key contradict each other"
             self._emit(Report(evidence=evidence))
+
+    def _hear(self, member: NodeId, height: int) -> None:
+        self._heard_ms[member] = self._now.steady_ms
+        if self._listening:
+            self._heard_at[member] = max(height, self._heard_at.get(member, 0))
+            self._begin_listening()
+
+    def _begin_listening(self) -> None:
+        """A lost record: silent until a height is final that it cannot have spoken at.
+
+        How high that is, is for the others to say; the own chain may be of any age, and one that
+        has no link yet does not look behind. Whoever voted at h had seen h - 1 decided, and of the
+        quorum that decided it at least f others are among any n - 1 - f that are heard: one of
+        them honest, since the loss makes this node one of the f. So nobody's h lies above the
+        highest height heard by more than 1. And what it said at h may be quoted in a new view at
+        h + 1 (consensus.pbft.view_change), so it stays silent there too.
+        """
+        if not self._listening or self._syncing or self._listen_until is not None:
+            return
+        heard = [at for member, at in self._heard_at.items() if member in self._members]
+        others = len(self._members) - (self._me in self._members)
+        if len(heard) >= others - faults_byzantine(len(self._members)):
+            self._listen_until = max(self._record.height, *heard, 0) + 1 + HEIGHTS_IN_FLIGHT
 
     def _check_body(self, peer: NodeId, vote: PrePrepare) -> PrePrepare:
         """The proposal, its body judged; a relayed body is not the primary's word."""
@@ -99,7 +128,7 @@ class Inbox(Replica):
             raise InvalidMessage("view-zero", "nobody changes to the first view")
         if change.height == height:
             check_view_change(change, self._members, self._final)
-        self._heard_ms[change.sender] = self._now.steady_ms
+        self._hear(change.sender, change.height)
         if change.height < height or change.view <= view:
             self._help(change.sender, change.height, change.view)
         known = self._view_changes.get(change.sender)
@@ -159,7 +188,7 @@ class Inbox(Replica):
             proposal = Proposal(message.view, message.block_id, message.sender, message.pre_prepare)
             if message.block is not None:
                 self._body = message.block
-        self._heard_ms[message.sender] = self._now.steady_ms
+        self._hear(message.sender, message.height)
         self._replace(view=message.view, active=True, proposal=proposal)
         self._new_view = message
         self._forget_round()

@@ -80,6 +80,8 @@ class Replica:
         self._new_view: NewView | None = None
         self._early_new_view: NewView | None = None
         self._heard_ms: dict[NodeId, int] = {}
+        self._heard_at: dict[NodeId, int] = {}
+        """The highest height that each member spoke of; kept while the record is lost."""
         self._waiting = 0
         # The open round.
         self._body: Block | None = None

@@ -154,10 +154,14 @@ class Spokesman(Inbox):
         if self._syncing:
             return ("This node is catching up and does not vote until it has.",)
         if self._listening:
+            until = (
+                "it has heard enough of the other validators"
+                if self._listen_until is None
+                else f"height {self._listen_until} is final"
+            )
             return (
-                f"The record of this node's votes was lost: it listens until height "
-                f"{self._listen_until} is final. If every validator lost its record, "
-                "restore one from a backup.",
+                f"The record of this node's votes was lost: it listens until {until}. "
+                "If every validator lost its record, restore one from a backup.",
             )
         if self._saved is not None:
             return ("This node re-executes stored blocks before it votes again.",)

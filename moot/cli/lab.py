@@ -166,7 +166,7 @@ def _counts(screen: Console, title: str, counts: dict[str, int]) -> None:
     screen.print(f"{title}: {words or 'none'}")
 
 
-class NodeRange(click.ParamType):
+class NodeRange(click.ParamType[Range]):
     """``4`` or ``4-7``."""
 
     name = "N or N-M"

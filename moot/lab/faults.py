@@ -56,6 +56,8 @@ STEP_MS = 5_000
 """The largest step of a clock that any number of nodes may make: an NTP correction."""
 JUMP_MS = 3_600_000
 """The largest step of a clock that few enough nodes may make: somebody set it wrong."""
+HEIGHTS_TO_PASS = 4
+"""Above the highest final block: what a node without its disk must see final to be whole again."""
 
 Undo = Callable[[], None]
 
@@ -94,8 +96,12 @@ class Faults:
         findings: Findings,
         kinds: tuple[str, ...],
         bearable: int,
+        highest: Callable[[], int],
     ) -> None:
-        """``bearable``: how many nodes may lose their disks, or have a clock that is far off."""
+        """``bearable``: how many nodes may lose their disks, or have a clock that is far off.
+
+        ``highest``: the greatest height that any node has called final or confirmed.
+        """
         self.kinds = kinds
         self.injected: Counter[str] = Counter()
         self._world = world
@@ -104,6 +110,7 @@ class Faults:
         self._clients = clients
         self._findings = findings
         self._bearable = bearable
+        self._highest = highest
         self._rng = world.rng("faults")
         self._active = False
         self._fuses: dict[bytes, int] = {}
@@ -192,13 +199,18 @@ class Faults:
         return {kind: total[kind] for kind in KINDS if total[kind]}
 
     def heal(self, spare: int) -> list[SimulatedNode]:
-        """Ends all faults; all but ``spare`` nodes run again. Returns those that do."""
+        """Ends all faults; all but ``spare`` nodes run again. Returns those that do.
+
+        Fewer stay down where some must listen first, since they have lost their disks.
+        """
         self._active = False
         for undo in list(self._undoes.values()):
             undo()
         self._undoes.clear()
         self._fuses.clear()
-        resting = self._rng.sample(self._nodes, spare)
+        self._forget_the_whole()
+        candidates = [node for node in self._nodes if node.key not in self._lossy]
+        resting = self._rng.sample(candidates, max(0, spare - len(self._lossy)))
         healthy = [node for node in self._nodes if node not in resting]
         for node in self._nodes:
             node.store.disarm()
@@ -289,6 +301,11 @@ class Faults:
 
     def _may_lose(self, node: SimulatedNode) -> bool:
         """Not more than can be borne at a time have lost what they knew."""
+        self._forget_the_whole()
+        return node.key in self._lossy or len(self._lossy) < self._bearable
+
+    def _forget_the_whole(self) -> None:
+        """Who has caught up again counts as whole."""
         for key, height in list(self._lossy.items()):
             other = self._network.nodes[key]
             if other.core is None or other.store.is_damaged:
@@ -296,21 +313,11 @@ class Faults:
             ledger = other.core.ledger
             if ledger.height(ledger.confirmed()) > height:
                 del self._lossy[key]
-        return node.key in self._lossy or len(self._lossy) < self._bearable
-
-    def _highest(self) -> int:
-        """What all must have seen to have caught up, and some heights more."""
-        tops = [
-            node.core.ledger.height(node.core.ledger.head())
-            for node in self._nodes
-            if node.core is not None
-        ]
-        return max(tops, default=0) + 3
 
     def _flip(self) -> None:
         node = self._up()
         if node is not None and self._may_lose(node):
-            self._lossy[node.key] = self._highest()
+            self._lossy[node.key] = self._highest() + HEIGHTS_TO_PASS
             node.store.flip_bit()
 
     def _wipe(self) -> None:
@@ -322,7 +329,7 @@ class Faults:
 
     def _new_disk(self, node: SimulatedNode) -> None:
         if node.core is None:
-            self._lossy[node.key] = self._highest()
+            self._lossy[node.key] = self._highest() + HEIGHTS_TO_PASS
             self.injected["wiped-disk"] += 1
             node.wipe()
 

@@ -14,6 +14,7 @@ import msgspec
 
 from chain.errors import Invalid
 from chain.ledger import Ledger, genesis_block
+from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
 from consensus.registry import era_parameters, protocol
 from moot.lab.checkers import Agreement, Auditor, Bounds, ForkChoice, Speech
 from moot.lab.clients import Clients
@@ -118,6 +119,7 @@ class Laboratory:
             self.findings,
             kinds,
             self.bearable,
+            self._highest,
         )
 
     def _bearable(self) -> int:
@@ -125,6 +127,12 @@ class Laboratory:
         nodes = self.options.nodes
         faults = self.properties.faults(nodes) if self.properties.finalizes else (nodes - 1) // 2
         return max(0, faults - self.options.liars)
+
+    def _highest(self) -> int:
+        if self.properties.finalizes:
+            return len(self.agreement.final)
+        ledgers = [node.core.ledger for node in self.nodes if node.core is not None]
+        return max((each.height(each.confirmed()) for each in ledgers), default=0)
 
     @property
     def honest(self) -> list[SimulatedNode]:
@@ -135,8 +143,21 @@ class Laboratory:
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
             Speech(node, self.findings)
+            node.observers.append(self._count)
             node.after_input = self._look
         self.world.after(1_000, self._look_around)
+
+    def _count(self, thing: Event | Effect) -> None:
+        exercised = self.findings.exercised
+        match thing:
+            case Trace(name=name):
+                exercised[name] += 1
+            case SyncChanged(syncing=True):
+                exercised["syncs"] += 1
+            case Fetch():
+                exercised["fetches"] += 1
+            case Report(evidence=evidence) if evidence is not None:
+                exercised["evidence"] += 1
 
     def _look(self, node: SimulatedNode) -> None:
         self.agreement.look(node)

@@ -318,7 +318,7 @@ def test_syncing_node_listens_and_speaks_when_it_has_caught_up() -> None:
     cluster.run_until(lambda: min(cluster.heights()[:3]) >= 1, limit_ms=1_500)
 
 
-def test_lost_record_listens_until_two_more_heights_are_final() -> None:
+def test_lost_record_listens_until_three_more_heights_are_final() -> None:
     """DESIGN 2.1: silent until a height beyond the one in flight is final, then it votes."""
     cluster = started(4)
     cluster.submit()
@@ -330,13 +330,13 @@ def test_lost_record_listens_until_two_more_heights_are_final() -> None:
     known = cluster.nodes[3].finalized_height
     node = cluster.nodes[3]
     assert "lost" in node.engine.status(node.tree, node.now()).why[0]
-    for step in (1, 2):
+    for step in (1, 2, 3):
         assert not [message for number, message in said if number == 3]
         cluster.submit()
         cluster.run_until(lambda at=1 + step: all_at(cluster, at), limit_ms=3_000)
-    assert node.finalized_height >= known + 2
+    assert node.finalized_height >= known + 3
     cluster.submit()
-    cluster.run_until(lambda: all_at(cluster, 4), limit_ms=3_000)
+    cluster.run_until(lambda: all_at(cluster, 5), limit_ms=3_000)
     assert [message for number, message in said if number == 3]
 
 
