@@ -31,6 +31,8 @@ FAUCET_BURST: Final = 60
 """Gifts at once, one more each second: a class of students, not a flood."""
 BODY_TIMEOUT_S: Final = 15.0
 """Seconds that a request's body may take: 4 MiB over a slow line, and no slow-loris."""
+HISTOGRAM_LIFE_MS: Final = 500
+"""How old the fee histogram may be: a full mempool's takes a tenth of a second to make."""
 HEIGHT_DIGITS_MAX: Final = 15
 """Digits of a height in a path: more than any chain has, fewer than make work."""
 
@@ -43,7 +45,15 @@ class Context:
         self.feed = feed
         self.monitoring = monitoring
         self.body_timeout_s = BODY_TIMEOUT_S
+        self._histogram: tuple[int, list[tuple[int, int]]] | None = None
         self.faucet_budget = TokenBucket(1, FAUCET_BURST, runtime.uptime_ms())
+
+    def fee_histogram(self) -> list[tuple[int, int]]:
+        """The mempool's, at most HISTOGRAM_LIFE_MS old: it costs a look at all that waits."""
+        now_ms = self.runtime.uptime_ms()
+        if self._histogram is None or now_ms - self._histogram[0] > HISTOGRAM_LIFE_MS:
+            self._histogram = (now_ms, self.core.mempool.fee_histogram())
+        return self._histogram[1]
 
     @property
     def core(self) -> NodeCore:

@@ -35,6 +35,8 @@ async def give(context: Context, request: web.Request) -> FaucetAnswer:
     core, section = context.core, context.runtime.config.rest
     if not section.faucet_key or core.ledger.genesis.network == "main":
         raise Problem(404, "no-faucet", "this node has no faucet")
+    if core.sync.syncing:
+        raise Problem(503, "syncing", "this node is catching up; ask again soon")
     recipient = context.address((await context.json(request, FaucetBody)).address)
     if not context.faucet_budget.take(1, context.runtime.uptime_ms()):
         raise Problem(429, "faucet-dry", "the faucet is asked too often; try again in a minute")

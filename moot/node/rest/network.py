@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -13,10 +14,12 @@ from chain.proof import Evidence
 from consensus.contract import Status
 from moot.node.clock import system_clock
 from moot.node.rest.context import Context
-from moot.node.rest.routes import Table
+from moot.node.rest.routes import Problem, Table
 from moot.node.why import explain, unready
 
 EVIDENCE_PER_PAGE: Final = 100
+COMMAND_TIMEOUT_S: Final = 10.0
+"""Seconds that an engine may take over a command."""
 
 table = Table()
 
@@ -196,3 +199,36 @@ def _guilty(context: Context, evidence: Evidence) -> str:
         return context.show(core.rules.check_evidence(evidence, validators))
     except Invalid:
         return ""
+
+
+class CommandBody(msgspec.Struct):
+    """An operator's command to the engine, such as a transfer of leadership."""
+
+    name: str
+    arguments: list[str] = []
+
+
+class CommandAnswer(msgspec.Struct):
+    """What the engine says: empty, or a sentence that begins with "refused"."""
+
+    outcome: str
+
+
+@table.add("POST", "/moot/command", CommandAnswer, body=CommandBody, errors=(415,), admin=True)
+async def command(context: Context, request: web.Request) -> CommandAnswer:
+    """Gives the engine an operator's command and waits for its outcome."""
+    body = await context.json(request, CommandBody)
+    outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def done(text: str) -> None:
+        if not outcome.done():
+            outcome.set_result(text)
+
+    with context.runtime.our_part():
+        context.core.command(body.name, tuple(body.arguments), done)
+    context.runtime.wake()
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            return CommandAnswer(await outcome)
+    except TimeoutError:
+        raise Problem(503, "no-outcome", "the engine has not answered; it may still act") from None

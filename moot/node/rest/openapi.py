@@ -24,6 +24,8 @@ with a stable `code` and a plain sentence."""
 
 REASONS: Final = {
     400: "malformed: an id, a number, a body or a parameter is not what it should be",
+    304: "what was asked for with If-None-Match has not changed",
+    401: "this call needs the operator's token",
     403: "the Host is not this node's, or another site's page tried to write",
     404: "there is no such thing here",
     405: "the path takes other methods",
@@ -73,7 +75,10 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {"title": "Moot node", "version": __version__, "description": SUMMARY},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}},
+        },
     }
 
 
@@ -103,6 +108,8 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
         "tags": [_tag(route)],
         "responses": _responses(route, schemas),
     }
+    if route.admin:
+        operation["security"] = [{"operator": []}]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -123,6 +130,8 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     else:
         content = _content(route.answer, schemas)
         answers = {"200": {"description": "the answer", "content": content}}
+        if route.method == "GET":
+            answers["304"] = {"description": REASONS[304]}
     error = _content(Text if route.text_errors else Refusal, schemas)
     for status in route.statuses:
         answers[str(status)] = {"description": REASONS[status], "content": error}

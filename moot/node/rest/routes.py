@@ -73,11 +73,15 @@ class Route(msgspec.Struct, frozen=True):
     errors: tuple[int, ...] = ()
     text_errors: bool = False
     """Esplora's errors are plain text; all others are JSON."""
+    admin: bool = False
+    """Only with the operator's token (``Authorization: Bearer ...``)."""
 
     @property
     def statuses(self) -> tuple[int, ...]:
         """Every status but 200 that this route may answer."""
-        return tuple(sorted({*ALWAYS, *(WRITING if self.body else ()), *self.errors}))
+        writing = WRITING if self.body else ()
+        admin = (401,) if self.admin else ()
+        return tuple(sorted({*ALWAYS, *writing, *admin, *self.errors}))
 
 
 class Table:
@@ -97,6 +101,7 @@ class Table:
         query: Mapping[str, str] | None = None,
         cache_seconds: int = 0,
         errors: tuple[int, ...] = (),
+        admin: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Registers a handler; its docstring's first line is the summary."""
 
@@ -115,6 +120,7 @@ class Table:
                     cache_seconds,
                     errors,
                     self._text_errors,
+                    admin,
                 )
             )
             return handler

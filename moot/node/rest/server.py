@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import ipaddress
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
+from moot.node.config import ConfigError, read_text
 from moot.node.rest import (
     basics,
     chain,
@@ -46,6 +50,8 @@ RATE, BURST = 50, 200
 """Requests a second of one address, and at once: an eager explorer, not a flood."""
 LOCAL_RATE, LOCAL_BURST = 5_000, 20_000
 """The same for programs on this machine: more than one core answers, so that it never bites."""
+TOKEN_LENGTH_MIN: Final = 16
+"""Characters of the operator's token: nothing that could be guessed."""
 ADDRESSES_MAX: Final = 10_000
 """Addresses whose requests are counted at once; the one longest silent is forgotten."""
 
@@ -74,11 +80,14 @@ class RestServer:
         self.context = Context(runtime, self._feed, self._monitoring)
         self._runner: web.AppRunner | None = None
         self._budgets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._token = ""
         self.port = 0
 
     async def start(self) -> None:
-        """Binds and serves. Raises OSError if the port is taken."""
+        """Binds and serves. Raises OSError if the port is taken, ConfigError for a bad token."""
         section = self._runtime.config.rest
+        if section.admin_token_file:
+            self._token = load_token(Path(section.admin_token_file))
         app = web.Application(client_max_size=BODY_SIZE_MAX, middlewares=[self._guard])
         app[openapi.DOCUMENT] = openapi.Document(ROUTES)
         for route in ROUTES:
@@ -114,12 +123,23 @@ class RestServer:
     def _handler(self, route: Route) -> Answering:
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
+                if route.admin:
+                    self._check_token(request)
                 answer = await route.handler(self.context, request)
             except Problem as problem:
                 return refusal(problem, route.text_errors)
-            return _response(answer, route)
+            return _unless_known(request, _response(answer, route))
 
         return handle
+
+    def _check_token(self, request: web.Request) -> None:
+        """Raises Problem 401 or 403."""
+        if not self._token:
+            sentence = "this node takes no administrative calls: rest.admin_token_file is not set"
+            raise Problem(403, "no-token-set", sentence)
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise Problem(401, "wrong-token", "this call needs the operator's token")
 
     # ------------------------------------------------------------------------------ the guard
 
@@ -301,11 +321,36 @@ def _response(answer: Any, route: Route) -> web.StreamResponse:
     )
 
 
+def _unless_known(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """304 where the client names what it has (RFC 9110, section 13), and it is still the answer."""
+    if not isinstance(response, web.Response) or response.status != 200 or not reads(request):
+        return response
+    body = response.body
+    if not isinstance(body, bytes) or response.headers.get("Cache-Control") == "no-store":
+        return response
+    tag = hashlib.sha256(body).hexdigest()[:16]
+    response.etag = tag
+    if not any(known.value in ("*", tag) for known in request.if_none_match or ()):
+        return response
+    headers = {"Cache-Control": response.headers["Cache-Control"], "ETag": f'"{tag}"'}
+    return web.Response(status=304, headers=headers)
+
+
+def load_token(path: Path) -> str:
+    """The operator's token. Raises ConfigError."""
+    token = read_text(path, 1_024).strip()
+    if len(token) < TOKEN_LENGTH_MIN:
+        raise ConfigError(f"{path}: a token has {TOKEN_LENGTH_MIN} characters or more")
+    return token
+
+
 def refusal(problem: Problem, as_text: bool) -> web.Response:
     """A problem as an answer: plain text under ``/api``, JSON elsewhere."""
     headers = {"Cache-Control": "no-store"}
     if problem.status == 429:
         headers["Retry-After"] = "1"
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if as_text:
         return web.Response(status=problem.status, text=problem.sentence, headers=headers)
     body = msgspec.json.encode(Refusal(problem.code, problem.sentence))

@@ -8,6 +8,7 @@ import pytest
 
 from chain.hashing import sha256d, show_id
 from chain.transaction import BUNDLE, Transfer
+from moot.node.rest import context
 from tests.support.one_node import COINS, FEE, KEYS, OneNode
 from tests.support.rest_api import Api
 
@@ -231,7 +232,10 @@ async def test_broadcasting(node: OneNode, api: Api) -> None:
     await api.post("/api/txs/package", "[]", 415)
 
 
-async def test_fee_estimates_rise_when_blocks_fill(node: OneNode, api: Api) -> None:
+async def test_fee_estimates_rise_when_blocks_fill(
+    node: OneNode, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "HISTOGRAM_LIFE_MS", -1)
     estimates = (await api.get("/api/fee-estimates")).value
     assert list(estimates) == [*map(str, range(1, 26)), "144", "504", "1008"]
     floor = node.core.ledger.genesis.limits.fee_per_kilobyte_min / 1000

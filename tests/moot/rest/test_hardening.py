@@ -18,7 +18,7 @@ from aiohttp import web
 
 from chain.errors import StoreFailure
 from chain.transaction import Transfer
-from moot.node.config import RestSection
+from moot.node.config import ConfigError, RestSection
 from moot.node.rest import server
 from moot.node.rest.routes import Refusal
 from moot.node.rest.server import BODY_SIZE_MAX, ROUTES
@@ -172,7 +172,7 @@ async def test_bodies_are_bounded(api: Api, path: str) -> None:
 
 
 async def test_a_small_body_that_unpacks_to_a_large_one_is_refused(api: Api) -> None:
-    bomb = gzip.compress(b"0" * (20 * BODY_SIZE_MAX))
+    bomb = gzip.compress(b"0" * (4 * BODY_SIZE_MAX))
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     answer = await api.request("POST", "/moot/transactions", data=bomb, headers=headers)
     assert answer.status == 413
@@ -278,6 +278,52 @@ async def test_a_stranger_has_less_than_this_machine_and_few_are_remembered(
     for number in range(50):
         assert rest._within_rate(f"192.0.2.{number + 2}")
     assert len(rest._budgets) <= 12
+
+
+async def test_an_operators_call_needs_the_token(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("correct horse battery\n")
+    section = RestSection(port=0, admin_token_file=str(token))
+    command = {"name": "dance"}
+    async with OneNode(tmp_path, rest=section) as node, Api(node.url) as api:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic é"}):
+            answer = await api.post("/moot/command", command, 401, headers=headers)
+            assert refused(answer.value) == "wrong-token"
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+        headers = {"Authorization": "Bearer correct horse battery"}
+        answer = await api.post("/moot/command", command, headers=headers)
+        assert answer.value == {"outcome": "refused: pbft knows no command 'dance'"}
+        await api.post("/moot/command", {}, 400, headers=headers)
+
+
+async def test_without_a_token_set_there_are_no_operators_calls(api: Api) -> None:
+    for headers in ({}, {"Authorization": "Bearer "}):
+        answer = await api.post("/moot/command", {"name": "dance"}, 403, headers=headers)
+        assert refused(answer.value) == "no-token-set"
+
+
+async def test_a_short_token_is_refused_at_the_start(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("1234")
+    section = RestSection(port=0, admin_token_file=str(token))
+    with pytest.raises(ConfigError, match="16 characters"):
+        async with OneNode(tmp_path, rest=section):
+            pass
+
+
+async def test_what_has_not_changed_is_not_sent_again(node: OneNode, api: Api) -> None:
+    first = await api.get("/api/blocks")
+    tag = first.headers["ETag"]
+    for known in (tag, "*", f'"other", {tag}'):
+        again = await api.get("/api/blocks", 304, headers={"If-None-Match": known})
+        assert again.body == b"" and again.headers["ETag"] == tag
+        assert again.headers["Cache-Control"] == first.headers["Cache-Control"]
+    await node.final(node.sign(KEYS[0], [Transfer(KEYS[1].address, 5)]))
+    changed = await api.get("/api/blocks", headers={"If-None-Match": tag})
+    assert changed.headers["ETag"] != tag
+    # What must be fresh, and what was refused, carries none.
+    assert "ETag" not in (await api.get("/moot/status")).headers
+    assert "ETag" not in (await api.get("/api/tx/zz", 400)).headers
 
 
 def broken(app: web.Application) -> None:

@@ -175,13 +175,13 @@ async def newest_blocks_v1(context: Context, request: web.Request) -> Cached:
 async def tip_height(context: Context, request: web.Request) -> Cached:
     """The head's height."""
     ledger = context.core.ledger
-    return Cached(str(ledger.height(ledger.head())), 0)
+    return Cached(str(ledger.height(ledger.head())), SHORT_S)
 
 
 @table.add("GET", "/api/blocks/tip/hash", str)
 async def tip_hash(context: Context, request: web.Request) -> Cached:
     """The head's id."""
-    return Cached(show_id(context.core.ledger.head()), 0)
+    return Cached(show_id(context.core.ledger.head()), SHORT_S)
 
 
 @table.add("GET", "/api/blocks/{start}", list[EsploraBlock], errors=(400,))

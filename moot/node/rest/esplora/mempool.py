@@ -37,7 +37,7 @@ class MempoolAnswer(msgspec.Struct):
 async def mempool(context: Context, request: web.Request) -> Cached:
     """How much waits, by fee rate, highest first."""
     pool = context.core.mempool
-    histogram = [(rate / 1000, size) for rate, size in pool.fee_histogram()]
+    histogram = [(rate / 1000, size) for rate, size in context.fee_histogram()]
     return Cached(MempoolAnswer(len(pool), pool.size_bytes, pool.total_fee, histogram), SHORT_S)
 
 
@@ -75,7 +75,7 @@ def _rates(context: Context) -> dict[int, float]:
     core = context.core
     floor = core.mempool.fee_per_kilobyte_min(system_clock().steady_ms)
     block_size = core.ledger.genesis.limits.block_size_max
-    histogram = core.mempool.fee_histogram()
+    histogram = context.fee_histogram()
     rates: dict[int, float] = {}
     for target in TARGETS:
         room, rate = target * block_size, floor
@@ -130,8 +130,8 @@ class BlockToCome(msgspec.Struct):
 
 
 BLOCKS_TO_COME: Final = 8
-PROJECTED_MAX: Final = 20_000
-"""Transactions sorted for the projection: some tens of milliseconds."""
+PROJECTED_MAX: Final = 5_000
+"""Transactions sorted for the projection: some milliseconds."""
 
 
 @table.add("GET", "/api/v1/fees/mempool-blocks", list[BlockToCome])
