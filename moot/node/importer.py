@@ -28,6 +28,8 @@ BAD_BLOCKS_MAX = 4_096
 """Ids remembered as invalid, so that each costs its check once."""
 HELD_MAX = 64
 """Blocks ahead of the clock that are kept until they are due."""
+HELD_BYTES_MAX = 32 * 1024 * 1024
+"""Their bytes, as for orphans."""
 
 UNSAFE_TO_REMEMBER = frozenset(
     {"mutated-merkle-tree", "bad-merkle-root", "bad-seal", "unexpected-seal"}
@@ -149,6 +151,11 @@ class Importer:
         bad = self._bad.get(block.id)
         if bad is not None:
             return self._settle(arrival, Result("rejected", *bad))
+        if block.previous in self._bad:
+            # It came after its parent was refused: nothing would ever free it as an orphan.
+            _, sentence = self._bad[block.previous]
+            self._remember_bad(block.id, "invalid-ancestor", sentence)
+            return self._settle(arrival, Result("rejected", "invalid-ancestor", sentence))
         if not self._ledger.knows(block.previous):
             return self._keep_orphan(arrival)
         try:
@@ -203,9 +210,13 @@ class Importer:
 
     def _keep_held(self, arrival: Arrival, until_ms: int) -> Result:
         self._held[arrival.block.id] = (until_ms, arrival)
-        while len(self._held) > HELD_MAX:
-            self._held.popitem(last=False)
-        self._hold(until_ms)
+        held_bytes = sum(len(kept.block.raw) for _, kept in self._held.values())
+        while len(self._held) > HELD_MAX or held_bytes > HELD_BYTES_MAX:
+            # What is furthest ahead is the likeliest lie.
+            furthest = max(self._held, key=lambda block: self._held[block][0])
+            held_bytes -= len(self._held.pop(furthest)[1].block.raw)
+        if self._held:
+            self._hold(min(due_ms for due_ms, _ in self._held.values()))
         return Result("held")
 
     def _remember_bad(self, block: BlockId, code: str, sentence: str) -> None:

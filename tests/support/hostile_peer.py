@@ -11,7 +11,7 @@ from typing import Self
 import aiohttp
 import msgspec
 
-from chain.block import Block
+from chain.block import Block, BlockHead
 from chain.proof import Proof
 from p2p import tls
 from p2p.handshake import DialerHandshake
@@ -20,10 +20,14 @@ from p2p.wire import (
     AnnounceBlock,
     BlockBody,
     GetBlocks,
+    GetHeads,
     Goodbye,
+    Heads,
     Hello,
     NoBlocks,
     PeerMessage,
+    Ping,
+    Pong,
     decode_frame,
     encode_frame,
 )
@@ -42,6 +46,8 @@ class HostilePeer:
         self.blocks: dict[bytes, Block] = {}
         """What it serves when it is asked for these ids."""
         self.proofs: dict[bytes, Proof] = {}
+        self.heads: tuple[BlockHead, ...] = ()
+        """What it answers to any question for heads."""
         self.delivers = True
         self.heard: list[PeerMessage] = []
         self.goodbye: Goodbye | None = None
@@ -49,6 +55,7 @@ class HostilePeer:
         self._dialer = Dialer(tls.client_context(), None)
         self._listening: asyncio.Task[None] | None = None
         self._heard_more = asyncio.Event()
+        self._pings = 1_000
 
     async def __aenter__(self) -> Self:
         await self._dialer.__aenter__()
@@ -111,6 +118,16 @@ class HostilePeer:
                 self._heard_more.clear()
                 await self._heard_more.wait()
 
+    async def settle(self) -> None:
+        """Until all that was said has been read: a ping is answered, or the link is gone."""
+        self._pings += 1
+        nonce = self._pings
+        await self.say(Ping(nonce))
+        async with asyncio.timeout(WAIT_S):
+            while not self.closed.is_set() and Pong(nonce) not in self.heard:
+                self._heard_more.clear()
+                await self._heard_more.wait()
+
     async def farewell(self) -> str:
         """The reason that the node gave for hanging up; "" if it just did."""
         if self._listening is None:
@@ -130,6 +147,8 @@ class HostilePeer:
                 self.goodbye = message
             if isinstance(message, GetBlocks) and self.delivers:
                 await self._serve(message.ids)
+            if isinstance(message, GetHeads) and self.delivers:
+                await self.say(Heads(self.heads))
             self._heard_more.set()
         self.closed.set()
         self._heard_more.set()

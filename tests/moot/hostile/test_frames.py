@@ -29,7 +29,6 @@ from p2p.wire import (
     Transactions,
     encode_frame,
 )
-from tests.support.hostile_peer import HostilePeer
 from tests.support.node_under_attack import NodeUnderAttack, found, node_key
 
 MEMBER = 1
@@ -42,16 +41,6 @@ async def node(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     genesis = found(engine, 0 if engine == "pow" else 4, {})
     async with NodeUnderAttack(tmp_path / "n", genesis, node_key(0)) as node:
         yield node
-
-
-async def settled(node: NodeUnderAttack, peer: HostilePeer, nonce: int = 77) -> None:
-    """Everything that ``peer`` sent has been read: its ping is answered, or it is gone."""
-    await peer.say(Ping(nonce))
-    while not peer.closed.is_set():
-        if any(isinstance(message, Pong) and message.nonce == nonce for message in peer.heard):
-            return
-        node.check_alive()
-        await asyncio.sleep(0.005)
 
 
 FAULTS: dict[str, tuple[bytes, str]] = {
@@ -104,7 +93,7 @@ async def test_a_faulty_frame_costs_its_sender_and_nothing_else(
     async with node.attacker(MEMBER) as peer:
         await peer.enter()
         await peer.say_bytes(frame)
-        await settled(node, peer)
+        await peer.settle()
         if POINTS[reason] >= BAN_THRESHOLD:
             assert node.is_banned(peer)
         else:
@@ -124,7 +113,7 @@ async def test_text_and_control_frames_are_faults(node: NodeUnderAttack) -> None
         await peer.enter()
         await peer.socket.send_str("hello")
         await peer.socket.ping(b"x")
-        await settled(node, peer)
+        await peer.settle()
         assert node.score(peer) == POINTS["text-frame"] + POINTS["unexpected-frame"]
 
 
@@ -146,7 +135,7 @@ async def test_unasked_answers_and_absurd_claims_change_nothing(node: NodeUnderA
         await peer.enter()
         for message in (*UNASKED, BlockBody(block, None), BlockBody(block, Proof("pbft", b"\x90"))):
             await peer.say(message)
-        await settled(node, peer)
+        await peer.settle()
     assert (node.ledger.head(), node.ledger.state().root) == (head, root)
 
 
@@ -159,6 +148,6 @@ async def test_strangers_are_not_listened_to_on_a_members_only_chain(tmp_path: P
             await stranger.enter()
             for _ in range(200):
                 await stranger.say(ConsensusFrame("pbft", 1, bytes(200)))
-            await settled(node, stranger)
+            await stranger.settle()
             assert node.score(stranger) == 0
         assert not [thing for thing in asked if isinstance(thing, MessageReceived)]
