@@ -150,12 +150,12 @@ export function empty(text) {
 
 /**
  * A table that becomes a list of cards where it is narrow. `columns`: [{name, cell, end}], where
- * `cell(row)` gives the content and `end` aligns numbers.
+ * `cell(row)` gives the content and `end` aligns numbers. `tight`: small enough to stay a table.
  */
-export function table(caption, columns, rows, keyOf) {
+export function table(caption, columns, rows, { keyOf = null, tight = false } = {}) {
   return h(
     "table",
-    { class: "grid" },
+    { class: tight ? "grid tight" : "grid" },
     h("caption", { class: "hidden" }, caption),
     h(
       "thead",

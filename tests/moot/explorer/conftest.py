@@ -50,11 +50,25 @@ class Network:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result(START_TIMEOUT_S)
 
-    def send(self, amount: int = 150_000_000, memo: bytes = b"", *, sender: int = 2) -> str:
-        """A transfer between test accounts; its id."""
-        return self.run(self._send(amount, memo, sender))
+    def send(
+        self,
+        amount: int = 150_000_000,
+        memo: bytes = b"",
+        *,
+        sender: int = 2,
+        gap: int = 0,
+        blocks: int | None = None,
+    ) -> str:
+        """A transfer between test accounts; its id.
 
-    async def _send(self, amount: int, memo: bytes, sender: int) -> str:
+        ``gap``: nonces left out before it, so that it has to wait; ``blocks``: how many more it
+        may wait.
+        """
+        return self.run(self._send(amount, memo, sender, gap, blocks))
+
+    async def _send(
+        self, amount: int, memo: bytes, sender: int, gap: int, blocks: int | None
+    ) -> str:
         key, recipient = development_key(sender), development_key(1).address
         async with NodeClient(self.url) as client:
             status = await client.status()
@@ -62,7 +76,8 @@ class Network:
             transaction = build(
                 key.address,
                 (Transfer(recipient, amount, memo),),
-                account.pending_nonce,
+                account.pending_nonce + gap,
+                expiry=0 if blocks is None else status.head.height + blocks,
                 fee_per_kilobyte=status.fee_per_kilobyte_min,
             )
             signed = sign_transaction(transaction, key, parse_id(status.chain_id))

@@ -74,6 +74,17 @@ def test_what_fails_says_why(browser: Browser, network: Network) -> None:
     browser.wait_text("a transfer of nothing", ".action")
 
 
+def test_a_transaction_that_the_node_drops_says_so(browser: Browser, network: Network) -> None:
+    txid = network.send(sender=4, gap=2, blocks=2)
+    browser.open(f"/tx/{txid}")
+    browser.wait("return document.querySelector('h1 [data-state=pending]')")
+    assert "after height" in browser.text()
+    for _ in range(3):
+        network.final(network.send())
+    browser.wait("return document.querySelector('h1 [data-state=dropped]')")
+    browser.wait_text("this node dropped it: expired", ".timeline")
+
+
 def test_the_chain_page_says_when_nothing_moves_and_the_consensus_page_who_is_missing(
     browser: Browser, network: Network
 ) -> None:
@@ -288,6 +299,48 @@ def test_what_a_reader_holds_survives_updates(browser: Browser, network: Network
     browser.wait(f"return document.querySelector('[data-txid=\"{txid}\"] [data-state=final]')")
     assert browser.js("return document.activeElement === document.querySelector('.faucet input')")
     assert browser.js("return document.activeElement.value") == "half an addr"
+
+
+def test_another_chain_on_the_same_port_begins_a_new_page(browser: Browser) -> None:
+    browser.open("/mempool")
+    browser.wait("return document.querySelector('#network').textContent !== ''")
+    browser.js(MARK)
+    browser.driver.execute_script(
+        "import('/static/explorer/parts.js').then((m) => m.parts.remember({chain_id: 'other'}))"
+    )
+    browser.wait("return window.mark === undefined")
+    browser.loaded()
+
+
+def test_a_keyboard_reaches_the_search_and_an_id_can_be_copied(
+    browser: Browser, network: Network
+) -> None:
+    browser.open(f"/address/{network.address(1)}")
+    browser.loaded()
+    browser.driver.find_element("tag name", "body").send_keys("/")
+    assert browser.js("return document.activeElement.id") == "q"
+    assert browser.js("return document.activeElement.value") == ""
+    browser.driver.find_element("css selector", ".subject .copy").click()
+    browser.wait("return document.querySelector('.subject .copy.copied')")
+    assert browser.text("#announcer") == "Copied"
+
+
+def test_the_reader_s_wishes_are_heeded(browser: Browser) -> None:
+    """Dark or light, and no motion for whom it disturbs."""
+    browser.open("/")
+    browser.loaded()
+    ground = "return getComputedStyle(document.documentElement).backgroundColor"
+    motion = "return getComputedStyle(document.querySelector('.link-dot')).animationDuration"
+    browser.wait("return document.querySelector('#link').dataset.state === 'live'")
+    light, moving = browser.js(ground), browser.js(motion)
+    wishes = {"prefers-color-scheme": "dark", "prefers-reduced-motion": "reduce"}
+    features = [{"name": name, "value": value} for name, value in wishes.items()]
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        assert (light, browser.js(ground)) == ("rgb(247, 244, 236)", "rgb(17, 24, 22)")
+        assert (moving, browser.js(motion)) == ("3s", "0.001s")
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 # --------------------------------------------------------------------------------------- modules

@@ -64,7 +64,10 @@ function maturing({ account }) {
       { class: "quiet" },
       "Rewards that can be spent once the chain has grown on top of them.",
     ),
-    table("Coins that can be spent later", MATURING, coins, (row) => String(row.height)),
+    table("Coins that can be spent later", MATURING, coins, {
+      keyOf: (row) => String(row.height),
+      tight: true,
+    }),
   );
 }
 

@@ -9,6 +9,8 @@ import { rests } from "../rest.js";
 import { addressLink, empty, facts, figure, label, parts, section, table, word } from "../parts.js";
 
 const LOG_MAX = 200;
+const TIGHT_COLUMNS = 5; // what a phone shows side by side
+const TIGHT_CELL = 11;
 
 function why({ status, reasons }) {
   const { healthy, sentences } = reasons;
@@ -85,7 +87,11 @@ function engineTable(name, rows) {
     end: rows.every((row) => typeof row[column] === "number"),
     cell: (row) => word(row[column] ?? "-"),
   }));
-  return section(label(name), table(label(name), shapes, rows));
+  const longest = Math.max(
+    ...rows.flatMap((row) => Object.values(row)).map((v) => String(v).length),
+  );
+  const tight = columns.length <= TIGHT_COLUMNS && longest <= TIGHT_CELL;
+  return section(label(name), table(label(name), shapes, rows, { tight }));
 }
 
 function figures(found) {

@@ -76,7 +76,7 @@ export function start() {
         "Newest",
         recent.length === 0
           ? empty("No transaction waits. Send one, and it shows here at once.")
-          : table("The newest waiting transactions", RECENT, recent, (tx) => tx.txid),
+          : table("The newest waiting transactions", RECENT, recent, { keyOf: (tx) => tx.txid }),
       ),
     ],
   });

@@ -51,10 +51,8 @@ export function start() {
       section(
         "Links",
         peers.length === 0
-          ? empty(
-              "No peer is linked: fine for a network of one. Else see the consensus page.",
-            )
-          : table("The linked peers", COLUMNS, peers, (peer) => peer.node),
+          ? empty("No peer is linked: fine for a network of one. Else see the consensus page.")
+          : table("The linked peers", COLUMNS, peers, { keyOf: (peer) => peer.node }),
       ),
       section(
         "This node",
