@@ -9,8 +9,10 @@ from chain.transaction import Transaction, Transfer
 from chain.validators import Validator
 from consensus.pow import PowParameters
 from consensus.registry import parameter_list, protocol
+from moot.lab.network import Network
+from moot.lab.node import SimulatedNode
 from moot.lab.signer import CheapKey
-from moot.lab.world import Network, SimulatedNode, World
+from moot.lab.world import World
 from moot.node.core import CoreSettings
 
 KEYS = [CheapKey(number) for number in range(5)]

@@ -13,8 +13,8 @@ import pytest
 from chain.errors import InvalidEncoding
 from chain.proof import Evidence
 from moot.lab.cluster import Cluster
+from moot.lab.network import Link
 from moot.lab.signer import CheapKey
-from moot.lab.world import Link
 from p2p.wire import (
     MESSAGE_TYPES,
     AnnounceBlock,
