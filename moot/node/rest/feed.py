@@ -76,7 +76,7 @@ class FeedHub:
     """All open feeds of a node. Frames are encoded once, and only while somebody listens."""
 
     def __init__(self) -> None:
-        self.clients: set[Client] = set()
+        self.clients: dict[Client, None] = {}
         self.dropped_total = 0
         self._core: NodeCore | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -188,7 +188,10 @@ async def open_feed(context: Context, request: web.Request) -> web.StreamRespons
     if len(hub.clients) >= CLIENTS_MAX:
         raise Problem(503, "too-many-feeds", f"this node has {CLIENTS_MAX} feeds open already")
     socket = web.WebSocketResponse(
-        heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_SIZE_MAX, timeout=CLOSE_TIMEOUT_S
+        heartbeat=HEARTBEAT_S,
+        max_msg_size=MESSAGE_SIZE_MAX,
+        timeout=CLOSE_TIMEOUT_S,
+        compress=False,  # frames are small, and each client would be compressed for by itself
     )
     try:
         possible = bool(socket.can_prepare(request))
@@ -198,14 +201,14 @@ async def open_feed(context: Context, request: web.Request) -> web.StreamRespons
         raise Problem(400, "no-websocket", "this is a WebSocket: connect with a WebSocket client")
     await socket.prepare(request)
     client = Client(kinds)
-    hub.clients.add(client)
+    hub.clients[client] = None
     status = status_answer(context)
     hello = {"kind": "hello", "engine": status.engine, "chain_id": status.chain_id}
     client.frames.put_nowait(msgspec.json.encode({**hello, "status": status}).decode())
     try:
         await _serve(socket, client, context)
     finally:
-        hub.clients.discard(client)
+        hub.clients.pop(client, None)
         hub.dropped_total += client.code == TOO_SLOW
     return socket
 

@@ -37,6 +37,7 @@ class TemplateAnswer(msgspec.Struct):
     TemplateAnswer,
     query={"payout": "an address", "longpoll": "the job in hand: answer when there is a new head"},
     errors=(400, 404, 503),
+    waits=True,
 )
 async def template(context: Context, request: web.Request) -> TemplateAnswer:
     """An 80-byte header to find a nonce for, and the target (big-endian)."""

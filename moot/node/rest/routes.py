@@ -75,6 +75,13 @@ class Route(msgspec.Struct, frozen=True):
     """Esplora's errors are plain text; all others are JSON."""
     admin: bool = False
     """Only with the operator's token (``Authorization: Bearer ...``)."""
+    waits: bool = False
+    """The answer may wait for something to happen."""
+
+    @property
+    def at_once(self) -> bool:
+        """It never waits: the time it takes is the event loop's."""
+        return self.method == "GET" and self.answer is not WebSocket and not self.waits
 
     @property
     def statuses(self) -> tuple[int, ...]:
@@ -102,6 +109,7 @@ class Table:
         cache_seconds: int = 0,
         errors: tuple[int, ...] = (),
         admin: bool = False,
+        waits: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Registers a handler; its docstring's first line is the summary."""
 
@@ -121,6 +129,7 @@ class Table:
                     errors,
                     self._text_errors,
                     admin,
+                    waits,
                 )
             )
             return handler

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -52,6 +52,9 @@ LOCAL_RATE, LOCAL_BURST = 5_000, 20_000
 """The same for programs on this machine: more than one core answers, so that it never bites."""
 TOKEN_LENGTH_MIN: Final = 16
 """Characters of the operator's token: nothing that could be guessed."""
+TIME_RATE_MS, TIME_BURST_MS = 200, 2_000
+"""Milliseconds of the event loop that a stranger's questions may take in a second, and at once:
+some cost a hundred times what others do, and consensus runs on the same loop."""
 ADDRESSES_MAX: Final = 10_000
 """Addresses whose requests are counted at once; the one longest silent is forgotten."""
 
@@ -70,6 +73,13 @@ TABLES = (
 ROUTES: Final[tuple[Route, ...]] = tuple(route for table in TABLES for route in table.routes)
 
 
+class Budget(NamedTuple):
+    """What one address may still ask for: requests, and milliseconds of answering (None: any)."""
+
+    requests: TokenBucket
+    time: TokenBucket | None
+
+
 class RestServer:
     """Serves one node."""
 
@@ -79,7 +89,7 @@ class RestServer:
         self._monitoring = monitoring.Monitoring(runtime, self._feed)
         self.context = Context(runtime, self._feed, self._monitoring)
         self._runner: web.AppRunner | None = None
-        self._budgets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._budgets: OrderedDict[str, Budget] = OrderedDict()
         self._token = ""
         self.port = 0
 
@@ -122,13 +132,18 @@ class RestServer:
 
     def _handler(self, route: Route) -> Answering:
         async def handle(request: web.Request) -> web.StreamResponse:
+            began_s = asyncio.get_running_loop().time()
             try:
                 if route.admin:
                     self._check_token(request)
                 answer = await route.handler(self.context, request)
+                response = _unless_known(request, _response(answer, route))
             except Problem as problem:
-                return refusal(problem, route.text_errors)
-            return _unless_known(request, _response(answer, route))
+                response = refusal(problem, route.text_errors)
+            if route.at_once:
+                seconds = asyncio.get_running_loop().time() - began_s
+                self._charge(request.remote or "", round(seconds * 1000))
+            return response
 
         return handle
 
@@ -210,13 +225,25 @@ class RestServer:
         now_ms = self._runtime.uptime_ms()
         budget = self._budgets.get(address)
         if budget is None:
-            local = _is_loopback(address)
-            rate, burst = (LOCAL_RATE, LOCAL_BURST) if local else (RATE, BURST)
-            budget = self._budgets[address] = TokenBucket(rate, burst, now_ms)
+            budget = self._budgets[address] = _new_budget(address, now_ms)
             if len(self._budgets) > ADDRESSES_MAX:
                 self._budgets.popitem(last=False)
         self._budgets.move_to_end(address)
-        return budget.take(1, now_ms)
+        in_debt = budget.time is not None and not budget.time.take(0, now_ms)
+        return not in_debt and budget.requests.take(1, now_ms)
+
+    def _charge(self, address: str, milliseconds: int) -> None:
+        """An answer took so long; whoever asked waits until that is made up for."""
+        budget = self._budgets.get(address)
+        if budget is not None and budget.time is not None:
+            budget.time.spend(milliseconds, self._runtime.uptime_ms())
+
+
+def _new_budget(address: str, now_ms: int) -> Budget:
+    if _is_loopback(address):
+        return Budget(TokenBucket(LOCAL_RATE, LOCAL_BURST, now_ms), None)
+    time = TokenBucket(TIME_RATE_MS, TIME_BURST_MS, now_ms)
+    return Budget(TokenBucket(RATE, BURST, now_ms), time)
 
 
 class _Mishap:

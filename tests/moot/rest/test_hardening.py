@@ -26,6 +26,11 @@ from tests.support.one_node import KEYS, OneNode
 from tests.support.rest_api import Api
 
 
+def test_what_waits_is_not_charged_as_time() -> None:
+    waiting = {route.path for route in ROUTES if route.method == "GET" and not route.at_once}
+    assert waiting == {"/moot/feed", "/moot/mining/template"}
+
+
 def refused(value: Any) -> str:
     """The code of a refusal, which has this form and no other."""
     assert value.keys() == {"code", "error"} == set(Refusal.__struct_fields__)
@@ -278,6 +283,32 @@ async def test_a_stranger_has_less_than_this_machine_and_few_are_remembered(
     for number in range(50):
         assert rest._within_rate(f"192.0.2.{number + 2}")
     assert len(rest._budgets) <= 12
+
+
+async def test_costly_questions_of_strangers_are_charged(
+    node: OneNode, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = node.runtime.rest
+    assert rest is not None
+    now_ms = 0
+    monkeypatch.setattr(node.runtime, "uptime_ms", lambda: now_ms)
+    for address in ("192.0.2.1", "192.0.2.2", "::1"):
+        assert rest._within_rate(address)
+        rest._charge(address, server.TIME_BURST_MS)
+        assert rest._within_rate(address)
+    rest._charge("192.0.2.1", 100)
+    rest._charge("::1", 10**9)
+    assert not rest._within_rate("192.0.2.1")
+    assert rest._within_rate("192.0.2.2") and rest._within_rate("::1")
+    now_ms = 1_000 * 100 // server.TIME_RATE_MS
+    assert rest._within_rate("192.0.2.1")
+    # Each answer is charged to whoever asked.
+    charged: list[tuple[str, int]] = []
+    monkeypatch.setattr(rest, "_charge", lambda *what: charged.append(what))
+    await api.get("/api/blocks")
+    await api.get("/api/tx/zz", 400)
+    await api.post("/moot/transactions", {"transactions": []})
+    assert [address for address, _ in charged] == ["127.0.0.1"] * 2
 
 
 async def test_an_operators_call_needs_the_token(tmp_path: Path) -> None:

@@ -112,6 +112,20 @@ async def test_the_families_are_those_promised(api: Api) -> None:
         assert family.documentation and family.type != "unknown", name
 
 
+async def test_traffic_is_told_by_message_type(node: OneNode, api: Api) -> None:
+    links = node.runtime.transport
+    links.bytes_in["Ping"], links.messages_in["Ping"] = 90, 3
+    links.bytes_out["Pong"], links.messages_out["Pong"] = 60, 2
+    found = await scrape(api)
+    for name, kind, value in (
+        ("receive_bytes", "Ping", 90),
+        ("receives", "Ping", 3),
+        ("send_bytes", "Pong", 60),
+        ("sends", "Pong", 2),
+    ):
+        assert found[f"moot_p2p_message_{name}_total", (("message_type", kind),)] == value
+
+
 async def test_reorganisations_and_the_miner_are_told(tmp_path: Path) -> None:
     async with OneNode(tmp_path, "pow") as node, Api(node.url) as api:
         tip = await node.mine()
