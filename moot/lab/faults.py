@@ -273,7 +273,11 @@ class Faults:
     def _light_fuse(self) -> None:
         node = self._up()
         if node is not None:
-            self._fuses[node.key] = self._rng.randint(1, 200)
+            self.crash_after(node, self._rng.randint(1, 200))
+
+    def crash_after(self, node: SimulatedNode, count: int) -> None:
+        """The node dies right before the event or effect that follows ``count`` more."""
+        self._fuses[node.key] = count
 
     def _fuse_of(self, node: SimulatedNode) -> Callable[[Event | Effect], None]:
         def burn(_: Event | Effect) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from chain.errors import DamagedStore
 from chain.genesis import Genesis
 from chain.header import Header
 from chain.ledger import Ledger
@@ -193,8 +192,9 @@ class SimulatedNode:
         finalizes = found.rules(era_parameters(era)).properties.finalizes
         ledger = Ledger(self.store, self.genesis, self.verifier, finalizes)
         if not self._initialised:
-            self._initialised = True
+            # A crash in here leaves a folder that is not complete; its owner begins again.
             ledger.persist(found.first_record(ledger.chain_id), ())
+            self._initialised = True
         timers = self._timers = SimulatedTimers(
             self.world, self._timer_fired, lambda: self.drift_ppm
         )
@@ -369,8 +369,3 @@ class SimulatedNode:
 
     def _observe(self, thing: Event | Effect) -> None:
         self.world.note(f"{self.name} {type(thing).__name__}")
-
-
-def is_disk_fault(error: BaseException) -> bool:
-    """Whether a node that stopped with ``error`` needs another disk."""
-    return isinstance(error, DamagedStore)

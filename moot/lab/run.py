@@ -94,8 +94,8 @@ class Laboratory:
         self.world, self.network, self.nodes = cluster.world, cluster.network, cluster.nodes
         self.network.redials = True
         era = cluster.genesis.eras[0]
-        found = protocol(era.engine)
-        self.properties = found.rules(era_parameters(era)).properties
+        self.protocol = protocol(era.engine)
+        self.properties = self.protocol.rules(era_parameters(era)).properties
         self.chain_id = genesis_block(cluster.genesis).id
         self.clients = Clients(
             self.world,

@@ -40,6 +40,10 @@ class Auditor:
     def audit(self, block: Block, proof: Proof | None, at_ms: int) -> None:
         """Executes a block on the one before it. It must be the next."""
         ledger = self._ledger
+        if block.previous != ledger.head():
+            what = f"height {block.height} does not stand on the final block below it"
+            self._findings.violated("validity", what, at_ms)
+            return
         rules = self._eras.rules_after(ledger, block.previous)
         head = block.head
         try:
@@ -51,12 +55,16 @@ class Auditor:
         except (InvalidBlock, InvalidProof, KeyError) as error:
             self._findings.violated("validity", f"height {block.height}: {error}", at_ms)
             return
-        self._supply += block.manifest.reward
+        self.minted(block.manifest.reward)
         ledger.set_head(block.id)
         if ledger.finalizes:
             ledger.finalize(block.id, None)
         if block.height % COUNT_EVERY == 0:
             self.count(at_ms)
+
+    def minted(self, amount: int) -> None:
+        """So many base units more should exist."""
+        self._supply += amount
 
     def _check_proof(self, block: Block, proof: Proof | None) -> None:
         if proof is None:

@@ -1,0 +1,13 @@
+"""Seeds that once found a fault in the code, kept for good."""
+
+from __future__ import annotations
+
+FOUND = (
+    # A replica whose disk was lost, started before its first link, took its own empty chain for
+    # the newest and voted again where it had voted before.
+    ("pbft", 4, 2),
+    ("pbft", 4, 3),
+    ("pbft", 4, 107),
+    ("pbft", 4, 119),
+)
+"""(engine, nodes, seed); the faults are what the seed draws."""

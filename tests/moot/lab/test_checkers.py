@@ -1,0 +1,214 @@
+"""Each checker sees what it is for: a node with one planted mistake, and the word that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from chain.hashing import ZERO_HASH
+from chain.view import ChainView
+from consensus.contract import (
+    Broadcast,
+    Effect,
+    Engine,
+    EngineConfig,
+    Event,
+    Now,
+    Persist,
+    SetHead,
+    Status,
+)
+from consensus.pbft import book, certificates, replica, view_change
+from consensus.pbft.messages import Prepare
+from consensus.pbft.parameters import PbftParameters
+from moot.lab.checkers import Auditor
+from moot.lab.node import SimulatedNode
+from moot.lab.report import Findings
+from moot.lab.run import Laboratory, Outcome, RunOptions, run
+
+Change = Callable[[list[Effect]], list[Effect]]
+
+
+class Meddled:
+    """An engine whose effects are changed on their way out."""
+
+    def __init__(self, inner: Engine, change: Change) -> None:
+        self.inner = inner
+        self._change = change
+
+    def handle(self, event: Event, view: ChainView, now: Now) -> list[Effect]:
+        return self._change(self.inner.handle(event, view, now))
+
+    def status(self, view: ChainView, now: Now) -> Status:
+        return self.inner.status(view, now)
+
+
+def meddle(nodes: int, change: Change) -> Callable[[Laboratory], None]:
+    """The first ``nodes`` nodes have their effects changed; the checkers take them for honest."""
+
+    def prepare(laboratory: Laboratory) -> None:
+        for node in laboratory.nodes[:nodes]:
+            node.wrappers.append(lambda engine: Meddled(engine, change))
+
+    return prepare
+
+
+def found(
+    engine: str,
+    *prepare: Callable[[Laboratory], None],
+    faults: tuple[str, ...] = (),
+    minutes: float = 0.1,
+    seed: int = 1,
+) -> Outcome:
+    options = RunOptions(engine=engine, nodes=4, seed=seed, minutes=minutes, faults=faults)
+    return run(options, prepare)
+
+
+def checkers(outcome: Outcome) -> set[str]:
+    return {violation.checker for violation in outcome.violations}
+
+
+def test_a_vote_that_is_not_persisted_first() -> None:
+    def forget(effects: list[Effect]) -> list[Effect]:
+        return [effect for effect in effects if not isinstance(effect, Persist)]
+
+    outcome = found("pbft", meddle(1, forget))
+    assert checkers(outcome) == {"durable-before-speaking"}
+    assert "persists nothing before it says so" in outcome.violations[0].message
+
+
+def test_a_vote_that_is_said_before_it_is_persisted() -> None:
+    def hurry(effects: list[Effect]) -> list[Effect]:
+        said = [effect for effect in effects if isinstance(effect, Broadcast)]
+        return said + [effect for effect in effects if not isinstance(effect, Broadcast)]
+
+    assert checkers(found("pbft", meddle(1, hurry))) == {"durable-before-speaking"}
+
+
+def test_a_second_vote_after_a_restart() -> None:
+    """A disk without its record that is taken for a new one: the node votes as if it never had."""
+
+    def forget_when_it_starts(laboratory: Laboratory) -> None:
+        for node in laboratory.nodes:
+            first = laboratory.protocol.first_record(laboratory.chain_id)
+
+            def forget(node: SimulatedNode, first: bytes = first) -> None:
+                core = node.running
+                if node.starts > 1:
+                    config = EngineConfig(laboratory.chain_id, PbftParameters())
+                    fresh = laboratory.protocol.engine(
+                        core.me, config, laboratory.world.rng("fresh"), first
+                    )
+                    vars(core.driver.engine)["inner"] = fresh
+
+            node.started.append(forget)
+
+    outcomes = [
+        found("pbft", forget_when_it_starts, faults=("crash-at-effect",), minutes=0.5, seed=seed)
+        for seed in range(3)
+    ]
+    assert "contradiction" in set().union(*(checkers(outcome) for outcome in outcomes))
+
+
+def test_two_chains_of_final_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the replicas for a quorum: both sides of a partition decide."""
+    for module in (book, certificates, replica, view_change):
+        monkeypatch.setattr(module, "quorum_byzantine", lambda members: members // 2)
+    outcomes = [found("pbft", faults=("partition",), minutes=0.5, seed=seed) for seed in range(3)]
+    assert "agreement" in set().union(*(checkers(outcome) for outcome in outcomes))
+
+
+def test_a_chain_that_stands_still() -> None:
+    def mute(effects: list[Effect]) -> list[Effect]:
+        return [effect for effect in effects if not isinstance(effect, Broadcast)]
+
+    outcome = found("pbft", meddle(2, mute))
+    assert checkers(outcome) <= {"lasso", "progress"}
+    assert outcome.violations
+    assert "view" in outcome.violations[0].message
+
+
+def test_an_exception_out_of_the_engine_names_its_place() -> None:
+    def trip(effects: list[Effect]) -> list[Effect]:
+        assert not any(
+            isinstance(effect, Broadcast) and isinstance(effect.message, Prepare)
+            for effect in effects
+        ), "tripped"
+        return effects
+
+    outcome = found("pbft", meddle(1, trip))
+    assert "node-failed" in checkers(outcome)
+    assert "test_checkers.py" in outcome.violations[0].message
+    assert "tripped" in outcome.violations[0].message
+
+
+def test_a_miner_that_does_not_follow_the_heaviest_branch() -> None:
+    moves = 0
+
+    def ignore_some(effects: list[Effect]) -> list[Effect]:
+        nonlocal moves
+        kept = []
+        for effect in effects:
+            moves += isinstance(effect, SetHead)
+            if not isinstance(effect, SetHead) or moves % 5:
+                kept.append(effect)
+        return kept
+
+    assert "fork-choice" in checkers(found("pow", meddle(1, ignore_some), minutes=0.5))
+
+
+def test_an_engine_that_keeps_everything() -> None:
+    def hoard(laboratory: Laboratory) -> None:
+        def start(node: SimulatedNode) -> None:
+            engine: object = node.running.driver.engine
+            while hasattr(engine, "inner"):
+                engine = engine.inner
+            vars(engine)["_hoard"] = [0] * 20_001
+
+        laboratory.nodes[0].started.append(start)
+
+    outcome = found("pbft", hoard)
+    assert checkers(outcome) == {"bounds"}
+    assert "_hoard" in outcome.violations[0].message
+
+
+def test_the_auditor_refuses_a_block_with_another_state_and_one_without_a_proof() -> None:
+    laboratory = Laboratory(RunOptions(engine="pbft", nodes=4, seed=1, minutes=0.1, faults=()))
+    laboratory.run()
+    ledger = laboratory.nodes[0].running.ledger
+    first = ledger.block(laboratory.agreement.final[0])
+    assert first is not None
+    proof = ledger.proof(first.id)
+    findings = Findings()
+    auditor = Auditor(laboratory.cluster.genesis, laboratory.cluster.verifier, findings)
+    wrong = msgspec.structs.replace(first.manifest, state_root=ZERO_HASH)
+    auditor.audit(msgspec.structs.replace(first, manifest=wrong), proof, 1)
+    auditor.audit(first, None, 2)
+    assert [one.checker for one in findings.violations] == ["validity", "validity"]
+    auditor.audit(first, proof, 3)
+    assert len(findings.violations) == 2
+    assert auditor.height == 1
+
+
+def test_coins_that_nobody_minted_are_missed() -> None:
+    laboratory = Laboratory(RunOptions(engine="pow", nodes=3, seed=1, minutes=0.3, faults=()))
+    assert laboratory.run().violations == []
+    auditor = laboratory.auditor
+    auditor.count(1)
+    assert laboratory.findings.violations == []
+    auditor.minted(-1)
+    auditor.count(2)
+    assert [one.checker for one in laboratory.findings.violations] == ["supply"]
+
+
+def test_an_acknowledged_payment_that_is_gone_and_one_that_is_there_twice() -> None:
+    laboratory = Laboratory(RunOptions(engine="pbft", nodes=4, seed=1, minutes=0.1, faults=()))
+    assert laboratory.run().violations == []
+    clients, node = laboratory.clients, laboratory.nodes[0]
+    txid, (transaction, height) = next(iter(clients.acknowledged.items()))
+    clients.acknowledged[ZERO_HASH] = (transaction, height)
+    clients.check(node, may_be_reverted=False)
+    assert [one.checker for one in laboratory.findings.violations] == ["acknowledged-lost"]
+    assert txid != ZERO_HASH
