@@ -334,7 +334,7 @@ def _decoded(key: bytes, raw: bytes, kind: type[V]) -> V:
     try:
         value: V = _decoder(cast(Any, kind)).decode(raw)
         return value
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedStore(
             f"the database row {key[:1].decode('ascii', 'replace')}/{key[1:].hex()} cannot be "
             f"read ({error}); delete the database and let the node sync again"

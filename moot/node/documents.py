@@ -101,7 +101,7 @@ def verify_document(raw: bytes, verifier: Verifier) -> Verdict:
         if kind not in checks:
             raise InvalidProof("unknown-format", f"no proof document has the format {kind!r}")
         return checks[kind](raw, verifier)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidProof("malformed", f"not a proof document: {error}") from None
 
 
