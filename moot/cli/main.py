@@ -34,7 +34,7 @@ COMMANDS = {
     "devnet": "moot.cli.devnet:devnet",
     "engines": "moot.cli.engines:engines",
     "genesis": "moot.cli.genesis:genesis",
-    "lab": "moot.cli.lab:lab",
+    "lab": "moot.cli.laboratory:lab",
     "load": "moot.cli.load:load",
     "miner": "moot.cli.miner:miner",
     "node": "moot.cli.node:node",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -20,6 +20,17 @@ DECODED_MAX = 512
 """Frames whose decoding is shared between receivers: a broadcast is the same bytes to all."""
 
 Pair = tuple[bytes, bytes]
+
+
+class Watcher(Protocol):
+    """Sees what goes over the links; it must change nothing.
+
+    A frame that arrives is the same object that was sent, unless it was sent twice.
+    """
+
+    def sent(self, pair: Pair, message: PeerMessage, frame: bytes) -> None: ...
+
+    def arrived(self, pair: Pair, frame: bytes) -> None: ...
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -57,6 +68,7 @@ class Network:
         self.faults: dict[Pair, LinkFaults] = {}
         self.messages: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
+        self.watchers: list[Watcher] = []
         self.redials = False
         """Whether closed links are dialed again by themselves, as the transport's are."""
         self._rng = world.rng("network")
@@ -80,6 +92,8 @@ class Network:
             return
         faults = self.faults_of(sender, receiver)
         self.messages[type(message).__name__] += 1
+        for watcher in self.watchers:
+            watcher.sent(pair, message, self._frame(message))
         if faults.cut:
             self.injected["cut"] += 1
             return
@@ -121,6 +135,8 @@ class Network:
             node = self.nodes[pair[1]]
             if self._generation.get(pair, 0) == generation:
                 self.world.note(f"{node.name} < {zlib.crc32(frame)}")
+                for watcher in self.watchers:
+                    watcher.arrived(pair, frame)
                 node.receive(pair[0], self._message(frame))
 
         self.world.after(due_ms - now_ms, deliver)

@@ -151,6 +151,8 @@ class SimulatedNode:
         """See each event and effect of the core; one that raises Crash kills the node there."""
         self.started: list[Callable[[SimulatedNode], None]] = []
         """Called when the core has been made and before it starts, in each life."""
+        self.stopped: list[Callable[[SimulatedNode], None]] = []
+        """Called when the node has died, of whatever."""
         self.on_failure: Callable[[SimulatedNode, BaseException], None] | None = None
         """Hears of an exception out of the core; the node is down by then. None: it is raised."""
         self.after_input: Callable[[SimulatedNode], None] | None = None
@@ -221,6 +223,7 @@ class SimulatedNode:
             self._timers.cancel_all()
         if self._grinder is not None:
             self._grinder.cancel()
+        was_up = self.core is not None
         self.core = None
         self._inbox.clear()
         self.paused = False
@@ -228,6 +231,9 @@ class SimulatedNode:
         for other in self.network.nodes:
             if other != self.key:
                 self.network.disconnect(self.key, other, "closed")
+        if was_up:
+            for hook in self.stopped:
+                hook(self)
         if rng is not None:
             self.store.lose_power(rng, rotated=rotated)
 

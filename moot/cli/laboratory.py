@@ -1,0 +1,10 @@
+"""The ``lab`` group with all its commands, also those that live in files of their own."""
+
+from __future__ import annotations
+
+from moot.cli.lab import lab
+from moot.cli.lab_replay import replay
+
+lab.add_command(replay)
+
+__all__ = ["lab"]
