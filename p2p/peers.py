@@ -338,6 +338,12 @@ class PeerBook:
         # Jitter: half to whole, so that a cluster that restarts does not dial in step.
         entry.due_ms = now_ms + wait_ms // 2 + self._rng.randrange(wait_ms // 2 + 1)
 
+    def retry_static(self) -> None:
+        """Static peers are due at once: who failed or was refused may be welcome now."""
+        for entry in self._entries.values():
+            if entry.static:
+                entry.failures = entry.due_ms = 0
+
     # -- telling others
 
     def share(self, to_key: bytes, to_host: str, now_ms: int) -> tuple[PeerAddress, ...]:

@@ -33,6 +33,7 @@ COMMANDS = {
     "chain": "moot.cli.chain:chain",
     "devnet": "moot.cli.devnet:devnet",
     "engines": "moot.cli.engines:engines",
+    "fault": "moot.cli.fault:fault",
     "genesis": "moot.cli.genesis:genesis",
     "lab": "moot.cli.laboratory:lab",
     "load": "moot.cli.load:load",

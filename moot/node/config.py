@@ -63,7 +63,8 @@ class RestSection(Section, frozen=True, kw_only=True):
     """The REST API and explorer. ``names``: host names besides the address that it answers to.
 
     ``faucet_key``: file with the faucet's key (test networks only). ``admin_token_file``: file
-    with the token that administrative calls need; without one they are refused.
+    with the token that administrative calls need; without one they are refused. ``devnet_control``:
+    the control file of the `moot devnet` that started this node, which sets it.
     """
 
     enabled: bool = True
@@ -73,6 +74,7 @@ class RestSection(Section, frozen=True, kw_only=True):
     faucet_key: str = ""
     faucet_amount: str = "100"
     admin_token_file: str = ""
+    devnet_control: str = ""
 
 
 class MiningSection(Section, frozen=True, kw_only=True):

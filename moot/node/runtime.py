@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -84,6 +84,7 @@ class NodeRuntime:
         self._handed_over = asyncio.Event()
         self._failure: BaseException | None = None
         self._pump_scheduled = False
+        self._cut: frozenset[bytes] = frozenset()
         self._started_ms = system_clock().steady_ms
 
     def uptime_ms(self) -> int:
@@ -97,6 +98,17 @@ class NodeRuntime:
     def hash_rate(self) -> float:
         """Hashes a second of the node's own miner; 0 where there is none."""
         return 0.0 if self._grinder is None else self._grinder.hash_rate()
+
+    def cut_links(self, nodes: Sequence[str]) -> list[bytes]:
+        """Drops and refuses links with ``nodes`` (addresses, or keys in hex) and nobody else.
+
+        In memory only: a restart forgets it. Returns their keys. Raises ConfigError.
+        """
+        keys = [parse_key(text, self.core.ledger.genesis.prefix) for text in nodes]
+        self._cut = frozenset(keys)
+        self.transport.recheck()
+        self.transport.book.retry_static()
+        return keys
 
     def request_stop(self) -> None:
         """Ends ``run``, gracefully."""
@@ -193,6 +205,8 @@ class NodeRuntime:
 
     def _admit(self, key: bytes) -> str | None:
         """None, or why this key may not link: permissioned chains list who may."""
+        if key in self._cut:
+            return "the operator has cut this link"
         if not self.core.rules.properties.permissioned or self.config.p2p.observers:
             return None
         members = self.core.ledger.validators(self.core.ledger.head())

@@ -324,3 +324,15 @@ def test_a_damaged_table_is_refused_whole():
         with pytest.raises(InvalidEncoding):
             again.load(damaged)
     assert len(again) == 0
+
+
+def test_static_peers_are_due_at_once_when_told_so() -> None:
+    table = book(StaticPeer("10.0.0.1", 7000, key(1)))
+    for _ in range(20):
+        table.failed("10.0.0.1", 7000, "not-admitted", NOW)
+    assert dial(table) == []
+    table.retry_static()
+    assert dial(table) == [key(1)]
+    # And the wait starts anew, short.
+    table.failed("10.0.0.1", 7000, "unreachable", NOW)
+    assert dial(table, NOW + STATIC_BACKOFF_MS[0]) == [key(1)]

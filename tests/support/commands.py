@@ -7,18 +7,22 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+HOME = tempfile.TemporaryDirectory(prefix="moot-home-")
+"""What the commands keep for their user; gone when the tests end."""
 ROOT = Path(__file__).parents[2]
 
 
 def environment(**changes: str) -> dict[str, str]:
     """This process's environment without Moot's variables, the checkout first on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MOOT_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **changes}
+    ours = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "MOOT_HOME": HOME.name}
+    return {**kept, **ours, **changes}
 
 
 def moot(

@@ -46,6 +46,7 @@ class OneNode:
         directory: Path,
         engine: str = "pbft",
         *,
+        network: str = "dev",
         mining: bool = False,
         faucet: bool = False,
         rest: RestSection | None = None,
@@ -56,7 +57,7 @@ class OneNode:
         work = engine == "pow"
         genesis = make_genesis(
             name="one node",
-            network="dev",
+            network=network,
             engine=engine,
             parameters=EASY_POW if work else {"heartbeat_ms": 0},  # blocks at need only
             devnet_profile=True,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import secrets
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,22 @@ from rich.live import Live
 
 from chain.bech32m import show_address
 from moot.cli.common import json_option, parameters_of, print_json
-from moot.cli.devnet.plan import ACCOUNT_COINS, NODES_MAX, Plan, open_or_make
+from moot.cli.devnet.chaos import episodes, run_chaos
+from moot.cli.devnet.control import Control, control_path, make_token, token_path
+from moot.cli.devnet.faults import Faults, Impossible
+from moot.cli.devnet.plan import ACCOUNT_COINS, NODES_MAX, Plan, open_or_make, properties_of
 from moot.cli.devnet.processes import Fleet, NodeProcess
 from moot.cli.devnet.table import network_table
 from moot.cli.devnet.watch import Agreement, Watcher
 from moot.client.load import LoadGenerator
 from moot.node.config import REST_PORT
+from moot.node.rest.control import Fault
 from wallet.development import development_key
 
 START_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 30.0
+MENDED_TIMEOUT_S = 30.0
+"""Seconds for all nodes to come to agree again after the last fault is mended."""
 REFRESH_S = 0.5
 LOAD_ACCOUNTS = range(2, 10)
 """Accounts that carry the load; the first two are left to people."""
@@ -70,6 +78,13 @@ LOAD_ACCOUNTS = range(2, 10)
     show_default=True,
     help="When a node's process ends: stop the network, or start the node again.",
 )
+@click.option("--chaos", is_flag=True, help="Kill, pause and cut off nodes at random, and mend.")
+@click.option(
+    "--chaos-seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=None,
+    help="Which faults --chaos makes [default: a new seed; the report names it].",
+)
 @json_option
 def devnet(
     engine: str | None,
@@ -80,6 +95,8 @@ def devnet(
     rest_port: int,
     pairs: tuple[str, ...],
     on_death: str,
+    chaos: bool,
+    chaos_seed: int | None,
     as_json: bool,
 ) -> int:
     """Run a whole network on this machine: real processes, keys, TLS, databases.
@@ -90,7 +107,8 @@ def devnet(
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moot-")))
         plan = open_or_make(directory, engine, nodes, parameters_of(pairs), first_port=rest_port)
-        run = Devnet(directory, plan, load, seconds, on_death == "restart", as_json)
+        seed = chaos_seed if chaos_seed is not None else secrets.randbits(32) if chaos else None
+        run = Devnet(directory, plan, load, seconds, on_death == "restart", seed, as_json)
         report = asyncio.run(run.run())
     if as_json:
         print_json(report)
@@ -107,6 +125,7 @@ class Devnet:
         load: float,
         seconds: float | None,
         restart: bool,
+        chaos_seed: int | None,
         as_json: bool,
     ) -> None:
         self.directory = directory
@@ -117,7 +136,15 @@ class Devnet:
         self.as_json = as_json
         self.exit_status = 0
         self.events: list[dict[str, Any]] = []
-        self.fleet = Fleet(directory, plan)
+        environment = {
+            "MOOT_REST_ADMIN_TOKEN_FILE": str(token_path(directory)),
+            "MOOT_REST_DEVNET_CONTROL": str(control_path(directory)),
+        }
+        self.fleet = Fleet(directory, plan, environment)
+        token = make_token(directory)
+        self.faults = Faults(self.fleet.nodes, plan.urls(), token, self._fault_event)
+        self.control = Control(directory, self.faults)
+        self.chaos_seed = chaos_seed
         self.watcher = Watcher(plan.urls())
         self.load: LoadGenerator | None = None
         self._console = Console(stderr=as_json)
@@ -141,6 +168,8 @@ class Devnet:
         finally:
             if self.load is not None:
                 await self.load.close()
+            await self.control.stop()
+            await self.faults.close()
             await self.watcher.close()
             await self.fleet.stop()
 
@@ -149,12 +178,15 @@ class Devnet:
             self._fail("the network did not come up")
             return self._report(None)
         self._event("up")
+        await self.control.start()
         self._introduce()
         with self._table() as refresh:
             if self.rate:
                 await self._unless_stopped(self._run_load())
             else:
-                await self._wait(self.seconds)
+                async with self._chaos():
+                    await self._wait(self.seconds)
+                await self._unless_stopped(self._mend())
             refresh()
         verdict = await self._verdict()
         return self._report(verdict)
@@ -162,14 +194,45 @@ class Devnet:
     async def _run_load(self) -> None:
         keys = [development_key(index) for index in LOAD_ACCOUNTS]
         self.load = LoadGenerator(self.plan.urls(), keys, self.rate, goal="final")
-        await self.load.run(self.seconds if self.seconds is not None else 86_400)
+        async with self._chaos():
+            await self.load.run(self.seconds if self.seconds is not None else 86_400)
         self._event("load-stopped")
+        await self._mend()
         await self.load.drain(DRAIN_TIMEOUT_S)
 
+    @contextlib.asynccontextmanager
+    async def _chaos(self) -> AsyncIterator[None]:
+        """Random faults meanwhile, if they were asked for."""
+        if self.chaos_seed is None:
+            yield
+            return
+        properties = properties_of(self.plan, self.directory)
+        names = [node.name for node in self.plan.nodes]
+        # Where there are no members any node but one may fail: the others go on.
+        count = len(names)
+        bearable = properties.faults(count) if properties.has_validators else count - 1
+        self._fault_event("chaos", {"seed": self.chaos_seed})
+        plan = episodes(random.Random(self.chaos_seed), names, bearable)
+        task = asyncio.create_task(run_chaos(self.faults, plan, self._fault_event))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _mend(self) -> None:
+        """Before anything is counted: whatever was broken on purpose is whole again."""
+        try:
+            await self.faults.mend()
+        except Impossible as error:
+            self._fail(str(error))
+
     async def _verdict(self) -> Agreement | None:
-        with contextlib.suppress(asyncio.CancelledError):
+        if not self.faults.any_yet or self._stop.is_set():
             return await self.watcher.agreement()
-        return None
+        # Who was away has to catch up, and sides that were cut off have to become one.
+        return await self.watcher.agreement_within(MENDED_TIMEOUT_S)
 
     async def _guard(self) -> None:
         """When a node ends although nobody stopped it: restart it, or take the network down."""
@@ -179,13 +242,18 @@ class Devnet:
                 return
             self._event("died", dead)
             if self.restart:
-                dead.restarts += 1
-                await dead.start()
+                await self._start_again(dead)
                 continue
             status = None if dead.process is None else dead.process.returncode
             self._fail(f"{dead.node.name} ended (status {status}); its last words:")
             click.echo(dead.last_words(), err=True)
             self._stop.set()
+
+    async def _start_again(self, dead: NodeProcess) -> None:
+        try:
+            await self.faults.give(Fault("restart", (dead.node.name,)), by="death")
+        except Impossible as error:
+            click.echo(f"Error: {error}", err=True)
 
     # ------------------------------------------------------------------------------- small
 
@@ -211,6 +279,9 @@ class Devnet:
             event["node"] = node.node.name
         self.events.append(event)
 
+    def _fault_event(self, name: str, fields: dict[str, Any]) -> None:
+        self.events.append({"at_ms": self._elapsed_ms(), "event": name, **fields})
+
     def _elapsed_ms(self) -> int:
         return int((time.monotonic() - self._started) * 1000)
 
@@ -230,6 +301,7 @@ class Devnet:
             address = show_address(development_key(index).address, prefix)
             say(f"Test account {index}: {address}  ({ACCOUNT_COINS:,} coins)")
         say("The test accounts' keys are public knowledge: never use them on another network.")
+        say("Break it from a second terminal: moot fault kill leader (or pause, cut, heal, ...)")
         say("Ctrl-C stops the network.\n")
 
     @contextlib.contextmanager
@@ -242,7 +314,13 @@ class Devnet:
             def refresh() -> None:
                 load = None if self.load is None else self.load.report()
                 live.update(
-                    network_table(self.plan, self.watcher.latest, load, self._elapsed_ms()),
+                    network_table(
+                        self.plan,
+                        self.watcher.latest,
+                        load,
+                        self._elapsed_ms(),
+                        self.faults.states(),
+                    ),
                     refresh=True,
                 )
 

@@ -11,6 +11,7 @@ import msgspec
 
 from chain.genesis import COIN, Allocation, Genesis
 from chain.validators import Validator
+from consensus.contract import Properties
 from consensus.registry import era_parameters, protocol
 from moot.node.config import (
     REST_PORT,
@@ -169,6 +170,12 @@ def _config(directory: Path, plan: Plan, node: PlannedNode, genesis: Genesis) ->
         mining=MiningSection(enabled=not rules.properties.has_validators),
         log=LogSection(level="info"),
     )
+
+
+def properties_of(plan: Plan, directory: Path) -> Properties:
+    """What the plan's engine promises, with the parameters of its genesis."""
+    era = folder_of(directory, plan.nodes[0]).load_genesis().eras[0]
+    return protocol(era.engine).rules(era_parameters(era)).properties
 
 
 def is_free(port: int) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from moot.cli.devnet.plan import Plan, PlannedNode, folder_of
@@ -20,12 +21,25 @@ class NodeProcess:
     """One node as a process of its own, in a session of its own: Ctrl-C reaches only the devnet,
     which then stops its nodes in order."""
 
-    def __init__(self, directory: Path, node: PlannedNode) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        node: PlannedNode,
+        environment: Mapping[str, str] | None = None,
+        died: asyncio.Queue[NodeProcess] | None = None,
+    ) -> None:
+        """``environment``: changes to ours; ``died``: told when the process ends by itself."""
         self.node = node
         self.folder = folder_of(directory, node)
         self.log = self.folder.path / "node.log"
         self.process: asyncio.subprocess.Process | None = None
         self.restarts = 0
+        self.down = True
+        """It is not meant to run: not started, stopped, or killed on purpose."""
+        self.paused = False
+        self._environment = dict(environment or {})
+        self._died = died
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         with self.log.open("ab") as log:
@@ -42,7 +56,18 @@ class NodeProcess:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **self._environment},
             )
+        self.down = self.paused = False
+        if self._died is not None:
+            self._watching = asyncio.create_task(self._watch(self.process, self._died))
+
+    async def _watch(
+        self, process: asyncio.subprocess.Process, died: asyncio.Queue[NodeProcess]
+    ) -> None:
+        await process.wait()
+        if not self.down and process is self.process:
+            died.put_nowait(self)
 
     @property
     def alive(self) -> bool:
@@ -53,17 +78,33 @@ class NodeProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, number)
 
+    async def kill(self) -> None:
+        """SIGKILL, on purpose: that the process ends is no surprise."""
+        self.down, self.paused = True, False
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            await self.process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its links and says nothing."""
+        self.paused = True
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.paused = False
+        self.signal(signal.SIGCONT)
+
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL for one that does not listen."""
+        self.down = True
         if self.process is None:
             return
-        self.signal(signal.SIGCONT)
+        self.resume()
         self.signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
         except TimeoutError:
-            self.signal(signal.SIGKILL)
-            await self.process.wait()
+            await self.kill()
 
     def last_words(self) -> str:
         """The end of the log, for people."""
@@ -74,10 +115,11 @@ class NodeProcess:
 
 
 class Fleet:
-    """All nodes of a devnet."""
+    """All nodes of a devnet. ``environment``: of each node, beside ours."""
 
-    def __init__(self, directory: Path, plan: Plan) -> None:
-        self.nodes = [NodeProcess(directory, node) for node in plan.nodes]
+    def __init__(self, directory: Path, plan: Plan, environment: Mapping[str, str]) -> None:
+        self._died: asyncio.Queue[NodeProcess] = asyncio.Queue()
+        self.nodes = [NodeProcess(directory, node, environment, self._died) for node in plan.nodes]
 
     async def start(self) -> None:
         for node in self.nodes:
@@ -88,15 +130,5 @@ class Fleet:
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
     async def one_died(self) -> NodeProcess:
-        """Returns the first node whose process ended."""
-        waits = {
-            asyncio.create_task(node.process.wait()): node
-            for node in self.nodes
-            if node.process is not None
-        }
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return waits[done.pop()]
-        finally:
-            for wait in waits:
-                wait.cancel()
+        """Returns the next node whose process ended although nobody meant it to."""
+        return await self._died.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,10 +11,15 @@ from rich.text import Text
 
 from moot.cli.devnet.plan import Plan
 from moot.client.answers import NodeStatus
+from moot.node.rest.control import NodeState
 
 
 def network_table(
-    plan: Plan, statuses: list[NodeStatus | None], load: dict[str, Any] | None, elapsed_ms: int
+    plan: Plan,
+    statuses: list[NodeStatus | None],
+    load: dict[str, Any] | None,
+    elapsed_ms: int,
+    states: Sequence[NodeState],
 ) -> RenderableType:
     """One row a node; under them the load's figures, if there is one."""
     known = next((status for status in statuses if status is not None), None)
@@ -21,12 +27,13 @@ def network_table(
     table = Table(title=f"{plan.engine}, {elapsed_ms / 1000:.0f} s", title_justify="left")
     for column in ("node", "head", "height", word, "peers", "waiting", "REST"):
         table.add_column(column, justify="right" if column in ("height", word) else "left")
-    for node, status in zip(plan.nodes, statuses, strict=True):
-        if status is None:
-            table.add_row(node.name, "[red]no answer[/red]", "", "", "", "", str(node.rest_port))
+    for node, status, state in zip(plan.nodes, statuses, states, strict=True):
+        if status is None or state.state != "running":
+            word_now = "no answer" if state.state == "running" else state.state
+            table.add_row(node.name, f"[red]{word_now}[/red]", "", "", "", "", str(node.rest_port))
             continue
         table.add_row(
-            node.name,
+            node.name + (" [red](cut)[/red]" if state.cut else ""),
             status.head.id[:16],
             str(status.head.height),
             str(status.finalized.height),

@@ -80,6 +80,22 @@ class Watcher:
             equal, height, lowest, roots[0], equal, "" if equal else "state roots differ"
         )
 
+    async def agreement_within(self, timeout_s: float) -> Agreement:
+        """``agreement`` once all nodes have what any has final now; else what stands at the end."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        now = [status.finalized.height for status in await self.look() if status is not None]
+        goal = max(now, default=0)
+        while True:
+            try:
+                found = await self.agreement()
+            except ClientError as error:
+                # A node reorganises, or answers again in a moment.
+                found = Agreement(False, 0, 0, "", False, str(error))
+            caught_up = found.finalized_height >= goal
+            if (found.agreement and caught_up) or asyncio.get_running_loop().time() >= deadline:
+                return found
+            await asyncio.sleep(0.1)
+
     async def heads_agree(self) -> bool:
         """For chains that finalize nothing: whether all heads are one block."""
         found = await self.look()

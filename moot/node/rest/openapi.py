@@ -30,7 +30,7 @@ REASONS: Final = {
     404: "there is no such thing here",
     405: "the path takes other methods",
     408: "the request's body came too slowly",
-    409: "not yet: what is asked for is not final",
+    409: "not as things are now: not final yet, or already so",
     413: "the request's body is too large",
     415: "the body must be sent as application/json",
     429: "too many requests",

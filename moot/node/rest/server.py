@@ -19,6 +19,7 @@ from aiohttp import web
 
 from moot.node.config import ConfigError, read_text
 from moot.node.rest import (
+    admin,
     basics,
     chain,
     esplora,
@@ -62,6 +63,7 @@ TABLES = (
     basics.table,
     chain.table,
     network.table,
+    admin.table,
     faucet.table,
     mining.table,
     proofs.table,
