@@ -36,10 +36,13 @@ class ControlFile(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is to be done to whom. ``cut``: the first node from the others, or from all."""
+    """What is to be done to whom: nodes by name, number from 1, or the word ``leader``.
+
+    ``cut``: the first from the others named, or from all. ``heal``: of none named, all links.
+    """
 
     action: Action
-    nodes: tuple[str, ...] = ()
+    nodes: tuple[str, ...]
 
 
 class NodeState(msgspec.Struct, frozen=True):

@@ -89,6 +89,7 @@ async def test_a_killed_leader_is_no_death_and_comes_back(tmp_path: Path) -> Non
         assert devnet.process.process.poll() is None
 
 
+@pytest.mark.slow
 async def test_pause_cut_and_heal_do_what_they_say(tmp_path: Path) -> None:
     with running(tmp_path, "--nodes", "4") as devnet:
         outcome = devnet.fault("pause", "2")
@@ -116,6 +117,7 @@ async def test_pause_cut_and_heal_do_what_they_say(tmp_path: Path) -> None:
         assert devnet.fault("heal")["sentence"] == "nothing was cut"
 
 
+@pytest.mark.slow
 def test_a_running_devnet_is_found_and_its_secrets_are_its_users_alone(tmp_path: Path) -> None:
     home = str(tmp_path / "home")
     nothing = moot("fault", "list", MOOT_HOME=home)
@@ -145,6 +147,7 @@ def test_a_running_devnet_is_found_and_its_secrets_are_its_users_alone(tmp_path:
     assert "no devnet runs in" in outcome.stderr
 
 
+@pytest.mark.slow
 def test_what_was_broken_stands_in_the_report_and_is_whole_at_the_end(tmp_path: Path) -> None:
     directory, output = tmp_path / "net", tmp_path / "out.txt"
     words = ["devnet", "--dir", str(directory), "--load", "20", "--seconds", "12", "--json"]
