@@ -79,6 +79,8 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
             raise InvalidEncoding("genesis-format", f"genesis format {self.format} is not known")
         if self.network not in PREFIXES:
             raise InvalidEncoding("genesis-network", f"network must be one of {list(PREFIXES)}")
+        if self.time_ms // 1000 >= 2**32:
+            raise InvalidEncoding("genesis-time", "the time does not fit a header's 32-bit seconds")
         if self.eras[0].from_height != 0:
             raise InvalidEncoding("genesis-eras", "the first era begins at height 0")
         heights = [era.from_height for era in self.eras]

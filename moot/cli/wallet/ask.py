@@ -53,11 +53,19 @@ def balance(who: tuple[str, ...], home: Path, node_url: str, as_json: bool) -> N
         ]
         print_json({"accounts": accounts})
         return
-    amounts = [show_amount(answer.balance) for answer in answers]
+    amounts = _aligned([show_amount(answer.balance) for answer in answers])
     names = [who.name or answer.address for who, answer in zip(parties, answers, strict=True)]
-    names_width, amounts_width = max(map(len, names)), max(map(len, amounts))
+    width = max(map(len, names))
     for name, amount, answer in zip(names, amounts, answers, strict=True):
-        click.echo(f"{name.ljust(names_width)}  {amount.rjust(amounts_width)}{_notes(answer)}")
+        click.echo(f"{name.ljust(width)}  {amount}{_notes(answer)}".rstrip())
+
+
+def _aligned(amounts: list[str]) -> list[str]:
+    """With their points below each other."""
+    parts = [amount.partition(".") for amount in amounts]
+    whole = max(len(before) for before, _, _ in parts)
+    rest = max(len(point + after) for _, point, after in parts)
+    return [before.rjust(whole) + (point + after).ljust(rest) for before, point, after in parts]
 
 
 def _all_wallets(home: Path) -> list[str]:

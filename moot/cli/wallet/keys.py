@@ -37,7 +37,13 @@ WARNING = (
 
 @click.command()
 @click.argument("name")
-@click.option("--words", type=click.Choice(["12", "24"]), default="12", show_default=True)
+@click.option(
+    "--words",
+    type=click.Choice(["12", "24"]),
+    default="12",
+    show_default=True,
+    help="How many words restore it.",
+)
 @making_options
 @home_option
 @password_option
