@@ -1,16 +1,12 @@
-"""What all tests share."""
+"""For all tests."""
 
 from __future__ import annotations
 
 import sys
 
-RECURSION_LIMIT = sys.getrecursionlimit()
+# Some tests read keystores with eth-keyfile themselves. Its dependency py-ecc raises the recursion
+# limit when it is first imported, and deep JSON in any other test would then end the interpreter.
+_limit = sys.getrecursionlimit()
+import eth_keyfile  # noqa: E402, F401
 
-
-def pytest_collection_finish() -> None:
-    """Puts the recursion limit back that py-ecc (an import of eth-keyfile's) raises to 100,000.
-
-    With it, input nested 100,000 deep overruns the interpreter's stack in whatever test comes
-    next, instead of raising RecursionError as it does in a node.
-    """
-    sys.setrecursionlimit(RECURSION_LIMIT)
+sys.setrecursionlimit(_limit)

@@ -37,6 +37,8 @@ def lab() -> None:
 
     The laboratory runs the production node over a simulated clock, network and disk. The same
     options give the same run, event for event, on any machine.
+
+    Example: moot lab simulate --engine pbft --seed 7
     """
 
 
@@ -117,8 +119,16 @@ def fault_names(text: str) -> tuple[str, ...] | None:
 
 @lab.command()
 @run_options
-@click.option("--nodes", default=4, show_default=True, type=click.IntRange(1, 100))
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--nodes", default=4, show_default=True, type=click.IntRange(1, 100), help="Simulated nodes."
+)
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="What decides all chance.",
+)
 @json_option
 def simulate(as_json: bool, nodes: int, seed: int, engine: str, **chosen: Any) -> None:
     """One run: faults first, then a healing that must bring progress.
@@ -188,9 +198,23 @@ class NodeRange(click.ParamType[Range]):
 
 @lab.command()
 @run_options
-@click.option("--nodes", default="4-7", show_default=True, type=NodeRange())
-@click.option("--seeds", default=100, show_default=True, type=click.IntRange(min=1))
-@click.option("--first-seed", default=1, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--nodes",
+    default="4-7",
+    show_default=True,
+    type=NodeRange(),
+    help="Nodes: a number or a range.",
+)
+@click.option(
+    "--seeds", default=100, show_default=True, type=click.IntRange(min=1), help="How many runs."
+)
+@click.option(
+    "--first-seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="The first run's seed.",
+)
 @click.option("--jobs", default=0, help="Processes; 0: one for each core.")
 @click.option(
     "--resume",
