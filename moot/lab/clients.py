@@ -126,7 +126,8 @@ class Clients:
         if lost:
             self._findings.exercised["lost-answer"] += 1
         elif node is not None and node.is_honest:
-            self._hear(node)
+            with node.store.looked_at():
+                self._hear(node)
         for payment in list(self.open.values()):
             if payment.repeat_ms <= self.world.now_ms:
                 payment.repeat_ms = self.world.now_ms + self._patience_ms()

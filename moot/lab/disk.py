@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from chain.errors import DamagedStore, StoreFailure
@@ -66,6 +67,15 @@ class SimulatedDisk:
             start = self._rng.randrange(len(keys))
             self._damaged = dict.fromkeys(keys[start : start + FLIP_SPAN])
             self.injected["flipped-bit"] += 1
+
+    @contextmanager
+    def looked_at(self) -> Iterator[None]:
+        """While somebody from outside the simulation reads: no fault comes of it."""
+        damaged, self._damaged = self._damaged, {}
+        try:
+            yield
+        finally:
+            self._damaged = damaged
 
     @property
     def is_damaged(self) -> bool:

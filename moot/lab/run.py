@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 import msgspec
 
 from chain.errors import Invalid
+from chain.hashing import BlockId
 from chain.ledger import Ledger, genesis_block
 from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
 from consensus.registry import era_parameters, protocol
@@ -160,14 +162,16 @@ class Laboratory:
                 exercised["evidence"] += 1
 
     def _look(self, node: SimulatedNode) -> None:
-        self.agreement.look(node)
-        self.forks[node.key].look()
+        with node.store.looked_at():
+            self.agreement.look(node)
+            self.forks[node.key].look()
 
     def _look_around(self) -> None:
         self.world.after(1_000, self._look_around)
         for node in self.honest:
             if node.core is not None:
-                self.bounds.look(node)
+                with node.store.looked_at():
+                    self.bounds.look(node)
 
     # ------------------------------------------------------------------------------ the run
 
@@ -182,9 +186,12 @@ class Laboratory:
         spare = self.bearable if world.rng("healing").random() < 0.3 else 0
         healthy = [node for node in self.faults.heal(spare) if node.is_honest]
         recovered = Recovery(self, healthy).wait()
-        if recovered:
-            self._check_the_end(healthy)
-        return self._outcome(healthy)
+        with ExitStack() as stack:
+            for node in self.nodes:
+                stack.enter_context(node.store.looked_at())
+            if recovered:
+                self._check_the_end(healthy)
+            return self._outcome(healthy)
 
     def _check_the_end(self, healthy: list[SimulatedNode]) -> None:
         up = [node for node in healthy if node.core is not None]
@@ -283,14 +290,20 @@ class Recovery:
         if any(node.core is None for node in self._healthy):
             return False
         height = min(self._heights())
-        return len({node.running.ledger.id_at(height) for node in self._healthy}) == 1
+        found: dict[BlockId | None, None] = {}
+        for node in self._healthy:
+            with node.store.looked_at():
+                found[node.running.ledger.id_at(height)] = None
+        return len(found) == 1
 
     def _fingerprint(self) -> bytes:
         """What the nodes' future depends on, as far as it can be seen from outside."""
         digest = hashlib.sha256()
         for node in self._healthy:
-            if node.core is not None:
-                core = node.core
+            if node.core is None:
+                continue
+            core = node.core
+            with node.store.looked_at():
                 status = core.engine_status()
                 digest.update(core.ledger.head() + (core.ledger.record() or b""))
                 digest.update(f"{status.round} {status.leader!r} {core.sync.syncing}".encode())
@@ -299,12 +312,7 @@ class Recovery:
     def _complain(self, what: str) -> None:
         seconds = PROGRESS_MS_MAX // 1_000
         period = lasso(self._states)
-        where = "; ".join(
-            f"{node.name}: " + (" ".join(node.running.engine_status().why) or "waits for nothing")
-            if node.core is not None
-            else f"{node.name}: down"
-            for node in self._healthy
-        )
+        where = "; ".join(f"{node.name}: {_why(node)}" for node in self._healthy)
         if period:
             message = f"the same {period} states come again and again: {what}; {where}"
             self._lab.findings.violated("lasso", message, self._lab.world.now_ms)
@@ -320,6 +328,13 @@ def lasso(states: list[bytes]) -> int:
         if tail[:period] == tail[period : 2 * period] == tail[2 * period :]:
             return period
     return 0
+
+
+def _why(node: SimulatedNode) -> str:
+    if node.core is None:
+        return "down"
+    with node.store.looked_at():
+        return " ".join(node.core.engine_status().why) or "waits for nothing"
 
 
 def _weight(ledger: Ledger) -> tuple[int, int]:
