@@ -201,7 +201,7 @@ class RestServer:
             raise Problem(403, "foreign-host", "this node has no such name")
         if not reads(request) or is_upgrade(request):
             origin = request.headers.get("Origin")
-            foreign = origin is not None and _place_of(origin) != request.host.lower()
+            foreign = origin is not None and _place_of(origin) != host_of(request).lower()
             site = request.headers.get("Sec-Fetch-Site", "none")
             if foreign or site not in ("none", "same-origin"):
                 raise Problem(403, "foreign-origin", "only pages of this node may do that")
@@ -211,7 +211,7 @@ class RestServer:
             raise Problem(503, "stopping", "this node is stopping")
 
     def _host_is_ours(self, request: web.Request) -> bool:
-        name = _host_name(request.host)
+        name = _host_name(host_of(request))
         section = self._runtime.config.rest
         if name in ("localhost", section.host, *section.names):
             return True
@@ -274,6 +274,11 @@ class _Mishap:
 def reads(request: web.Request) -> bool:
     """Whether the request changes nothing."""
     return request.method in ("GET", "HEAD", "OPTIONS")
+
+
+def host_of(request: web.Request) -> str:
+    """The Host header, empty if there is none: aiohttp would ask the resolver then, and wait."""
+    return request.headers.get("Host", "")
 
 
 def is_upgrade(request: web.Request) -> bool:

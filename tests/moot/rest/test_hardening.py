@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,19 @@ async def test_only_own_names_are_answered(tmp_path: Path, host: str, status: in
             assert refused(answer.value) == "foreign-host"
             # Under a foreign name not even the errors of other paths are told.
             await api.get("/nothing", 403, headers={"Host": host})
+
+
+async def test_a_request_that_names_no_host_is_refused_without_asking_the_resolver(
+    node: OneNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": asked.append(name) or "localhost")
+    reader, writer = await open_connection(node)
+    writer.write(b"GET /moot/status HTTP/1.0\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert b" 403 " in await reader.readline()
+    writer.close()
+    assert asked == []
 
 
 async def test_a_node_on_all_interfaces_answers_to_the_address_it_was_reached_at(
