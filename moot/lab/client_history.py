@@ -1,0 +1,128 @@
+"""The history of a run's clients: payments and account reads, and whether they are linearizable.
+
+A payment begins when a client first says it, and is answered when the client is told that it is
+final. However often a client repeats a payment, and to
+whomever, it is one operation: that it takes effect once is part of what is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from chain.address import Address
+from chain.hashing import TxId
+from chain.ledger import Ledger
+from chain.transaction import Transaction, Transfer
+from moot.lab.history import Operation, Pay, ReadAccount, Recorder
+from moot.lab.linearizability import Budget, Verdict, check
+from moot.lab.models import AccountsModel
+from moot.lab.node import SimulatedNode
+from moot.lab.witness import Misfit, check_order
+
+
+class ClientHistory:
+    """A listener of moot.lab.clients; ``names``: what the history calls each account."""
+
+    def __init__(self, clock: Callable[[], int], names: Mapping[Address, str]) -> None:
+        self.recorder = Recorder(clock)
+        self._names = names
+        self._payments: dict[TxId, int] = {}
+        self._reads = 0
+
+    # -------------------------------------------------------------------- clients.Listener
+
+    def submitted(self, transaction: Transaction, node: SimulatedNode, at_ms: int) -> None:
+        """A client says a payment, for the first time or again."""
+        if transaction.id in self._payments or self.recorder.full:
+            return
+        (action,) = transaction.actions
+        assert isinstance(action, Transfer)
+        call = Pay(
+            self._names[transaction.sender],
+            transaction.nonce,
+            self._names[action.recipient],
+            action.amount,
+            transaction.fee,
+        )
+        number = self.recorder.invoke(f"{call.sender}/{call.nonce}", call)
+        self._payments[transaction.id] = number
+
+    def acknowledged(self, transaction: Transaction, height: int, at_ms: int) -> None:
+        """A client is told that its payment is final, and went well."""
+        number = self._payments.get(transaction.id)
+        if number is not None:
+            self.recorder.answer(number, "")
+
+    # ----------------------------------------------------------------------------- reading
+
+    def read(self, address: Address, at: SimulatedNode) -> None:
+        """A linearizable read at a node; never answered where it dies or cannot tell."""
+        number = self.begin_read(address)
+        if number is None or at.core is None:
+            return
+        core = at.core
+
+        def done(why_not: str) -> None:
+            if why_not:
+                self.recorder.refuse(number)
+            else:
+                self.end_read(number, address, core.ledger)
+
+        core.read(done)
+
+    def begin_read(self, address: Address) -> int | None:
+        """A client asks for an account; None: the history is full."""
+        if self.recorder.full:
+            return None
+        self._reads += 1
+        return self.recorder.invoke(f"reader {self._reads}", ReadAccount(self._names[address]))
+
+    def end_read(self, number: int, address: Address, ledger: Ledger) -> None:
+        """It is answered from the confirmed state of ``ledger``."""
+        account = ledger.account(address, ledger.confirmed())
+        self.recorder.answer(number, (account.nonce, account.balance))
+
+    # ---------------------------------------------------------------------------- the check
+
+    def operations(self) -> tuple[Operation, ...]:
+        return self.recorder.operations()
+
+    def order_in(self, ledger: Ledger) -> list[int]:
+        """The payments' numbers as the confirmed chain of ``ledger`` applied them."""
+        order = []
+        for height in range(1, ledger.height(ledger.confirmed()) + 1):
+            block_id = ledger.id_at(height)
+            block = None if block_id is None else ledger.block(block_id)
+            assert block is not None, "the confirmed chain has no gaps"
+            order += [
+                self._payments[transaction.id]
+                for transaction in block.transactions
+                if transaction.id in self._payments
+            ]
+        return order
+
+    def check(self, ledger: Ledger, budget: Budget | None = None) -> tuple[Verdict, Misfit | None]:
+        """First against the ledger's own order; where that does not fit, against any other."""
+        initial = {
+            self._names[allocation.address]: (0, allocation.amount)
+            for allocation in ledger.genesis.allocations
+            if allocation.address in self._names
+        }
+        return judge(self.operations(), self.order_in(ledger), initial, budget)
+
+
+def judge(
+    operations: Sequence[Operation],
+    order: Sequence[int],
+    initial: Mapping[str, tuple[int, int]],
+    budget: Budget | None = None,
+) -> tuple[Verdict, Misfit | None]:
+    """The verdict on payments and reads, and what does not fit into the ledger's order.
+
+    A misfit with the verdict "linearizable" means that the clients cannot have noticed anything.
+    """
+    model = AccountsModel(initial)
+    misfit = check_order(operations, order, model)
+    if misfit is None:
+        return Verdict("linearizable", orders=(tuple(order),)), None
+    return check(operations, model, budget), misfit
