@@ -184,6 +184,8 @@ class Bodies:
         self, usable: list[SyncPeer], plan: dict[PeerKey, list[BlockId]], now_ms: int
     ) -> None:
         """Spread the window over the peers; a peer gets more when half of its quota is free."""
+        if not len(self._path):
+            return
         room = {
             peer.key: peer.quota - len(peer.asked)
             for peer in usable

@@ -99,15 +99,20 @@ class Relay:
             return []
         block_id = self._chain.finalized()
         height = self._chain.height(block_id)
-        proof = self._chain.proof(block_id) if height else None
+        wanting = []
+        for peer in self._peers.values():
+            if self._wants_proof(peer, block_id, height, now_ms):
+                wanting.append(peer)
+            else:
+                peer.proof_due_ms = None
+        # Looked up only for somebody: it is read from disk, and this runs many times a second.
+        proof = self._chain.proof(block_id) if height and wanting else None
         if proof is None:
             return []
         grace_ms = PROOF_GRACE_AT_ONCE_MS if self._final_at_once else PROOF_GRACE_MS
         actions: list[Action] = []
-        for peer in self._peers.values():
-            if not self._wants_proof(peer, block_id, height, now_ms):
-                peer.proof_due_ms = None
-            elif peer.proof_due_ms is None:
+        for peer in wanting:
+            if peer.proof_due_ms is None:
                 peer.proof_due_ms = now_ms + grace_ms
             elif now_ms >= peer.proof_due_ms:
                 peer.proof_due_ms = None

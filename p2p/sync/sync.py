@@ -317,7 +317,11 @@ class Sync:
             self._progress_ms = now_ms
 
     def _judge_syncing(self, now_ms: int) -> list[Action]:
-        behind = any(self._clearly_ahead(peer, now_ms) for peer in self._peers.values())
+        height_min = self._chain.height(self._chain.head()) + BEHIND_MIN
+        behind = any(
+            peer.height >= height_min and self._clearly_ahead(peer, now_ms)
+            for peer in self._peers.values()
+        )
         if behind and not self._was_behind:
             self._progress_ms = now_ms
         self._was_behind = behind
@@ -328,10 +332,8 @@ class Sync:
         return [SyncingChanged(syncing)]
 
     def _clearly_ahead(self, peer: SyncPeer, now_ms: int) -> bool:
-        """Its claim counts, is better than ours by enough, and is not here already."""
+        """A claim that is high enough counts, is better than ours, and is not here already."""
         if not peer.usable(now_ms):
-            return False
-        if peer.height < self._chain.height(self._chain.head()) + BEHIND_MIN:
             return False
         if peer.head is not None and self._chain.knows(peer.head):
             return False
