@@ -340,6 +340,26 @@ def test_lost_record_listens_until_three_more_heights_are_final() -> None:
     assert [message for number, message in said if number == 3]
 
 
+def test_lost_record_is_silent_until_enough_others_have_said_how_far_they_are() -> None:
+    """One member could be the one that lags or lies, and the own chain says nothing at all."""
+    cluster = started(4)
+    cluster.submit()
+    cluster.run_until(lambda: all_at(cluster, 1), limit_ms=1_000)
+    node = cluster.nodes[3]
+    node.crash()
+    node.disk.record = None
+    said = spoken(cluster)
+    cluster.drop = lambda source, target, message: target is node and source is not cluster.nodes[0]
+    cluster.restart(3)
+    for height in range(2, 7):
+        cluster.submit()
+        cluster.run_until(lambda at=height: all_at(cluster, at), limit_ms=5_000)
+    assert not [message for number, message in said if number == 3]
+    assert (
+        "heard enough of the other validators" in node.engine.status(node.tree, node.now()).why[0]
+    )
+
+
 def test_damaged_record_is_refused() -> None:
     """A record that cannot be read must not turn into a new node that votes afresh."""
     config = contract.EngineConfig(CHAIN_ID, PbftParameters())
