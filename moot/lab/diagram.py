@@ -69,6 +69,13 @@ class Line(msgspec.Struct, frozen=True):
         return f"{self.time:>{TIME_WIDTH}} {self.columns}  {self.label}".rstrip()
 
 
+class Moment(msgspec.Struct):
+    """The same thing happening to one or more nodes in one millisecond."""
+
+    event: TraceEvent
+    nodes: list[str]
+
+
 class Sending(msgspec.Struct):
     """One message to one or more receivers at one moment, and who of them got it."""
 
@@ -102,27 +109,32 @@ class _Drawing:
     def body(self) -> list[Line]:
         lines: list[Line] = []
         last_ms = -1
-        for entry in sendings(self._trace.events):
-            event = entry.event if isinstance(entry, Sending) else entry
-            time = "" if event.at_ms == last_ms else str(event.at_ms)
-            last_ms = event.at_ms
-            lines.append(self._line(time, entry))
+        for entry in moments(sendings(self._trace.events)):
+            at_ms = entry.event.at_ms
+            time = "" if at_ms == last_ms else str(at_ms)
+            last_ms = at_ms
+            if isinstance(entry, Sending):
+                lines.append(Line(time, self._arrows(entry), entry.label, "message"))
+            else:
+                lines.append(self._line(time, entry))
         return lines
 
-    def _line(self, time: str, entry: Sending | TraceEvent) -> Line:
-        if isinstance(entry, Sending):
-            return Line(time, self._arrows(entry), entry.label, "message")
-        style = STYLE_OF.get(entry.kind, "quiet")
-        if not entry.node:
-            words = " ".join(filter(None, [entry.kind, entry.what, fields_text(entry.fields)]))
+    def _line(self, time: str, moment: Moment) -> Line:
+        event = moment.event
+        style = STYLE_OF.get(event.kind, "quiet")
+        if not event.node:
+            words = " ".join(filter(None, [event.kind, event.what, fields_text(event.fields)]))
             rule = f"── {words} "
             return Line(time, rule.ljust(self._column * len(self._names), "─"), "", style)
-        self._live(entry)
+        after = {"start": UP, "resume": UP, "crash": DOWN, "pause": PAUSED}.get(event.kind)
+        if after is not None:
+            self._life.update(dict.fromkeys(moment.nodes, after))
         cells = self._lifelines()
-        mark, place = MARKS.get(entry.kind, "·"), self._place[entry.node]
-        words = f"{mark} {_short(entry)}"[: self._column - 1]
-        _write(cells, place, words if self._column > 10 else mark)
-        label = f"{entry.node}: {_long(entry)}"
+        mark = MARKS.get(event.kind, "·")
+        words = f"{mark} {_short(event)}"[: self._column - 1]
+        for node in moment.nodes:
+            _write(cells, self._place[node], words if self._column > 10 else mark)
+        label = f"{' '.join(moment.nodes)}: {_long(event)}"
         return Line(time, "".join(cells), label, style)
 
     def _arrows(self, sending: Sending) -> str:
@@ -144,10 +156,41 @@ class _Drawing:
             cells[place] = self._life[name]
         return cells
 
-    def _live(self, event: TraceEvent) -> None:
-        after = {"start": UP, "resume": UP, "crash": DOWN, "pause": PAUSED}.get(event.kind)
-        if after is not None:
-            self._life[event.node] = after
+
+def moments(entries: Iterable[Sending | TraceEvent]) -> list[Sending | Moment]:
+    """Joins what happens alike to several nodes in one millisecond, and a head with its finality.
+
+    What happens to one node keeps its order.
+    """
+    found: list[Sending | Moment] = []
+    for entry in entries:
+        if isinstance(entry, Sending):
+            found.append(entry)
+            continue
+        last = found[-1] if found else None
+        if isinstance(last, Moment) and entry.node:
+            if _alike(last.event, entry) and entry.node not in last.nodes:
+                last.nodes.append(entry.node)
+                continue
+            as_final = msgspec.structs.replace(last.event, kind="final")
+            made_final = last.event.kind == "head" and _alike(as_final, entry)
+            if made_final and last.nodes == [entry.node]:
+                found.pop()
+                before = found[-1] if found else None
+                if isinstance(before, Moment) and _alike(before.event, entry):
+                    before.nodes.append(entry.node)
+                    continue
+        found.append(Moment(entry, [entry.node]))
+    return found
+
+
+def _alike(one: TraceEvent, other: TraceEvent) -> bool:
+    return (one.at_ms, one.kind, one.what, one.fields) == (
+        other.at_ms,
+        other.kind,
+        other.what,
+        other.fields,
+    )
 
 
 def sendings(events: Iterable[TraceEvent]) -> list[Sending | TraceEvent]:

@@ -36,9 +36,7 @@ def test_the_terminals_picture() -> None:
     assert drawn == [
         "          by hand",
         "       ms        n0              n1              n2",
-        "        0         ▲ start                                   n0: start",
-        "                  │               ▲ start                   n1: start",
-        "                  │               │               ▲ start   n2: start",
+        "        0         ▲ start         ▲ start         ▲ start   n0 n1 n2: start",
         "       10 ── cut n2 | n0 n1 ──────────────────────────────",
         "       20         ◀───────────────●───────────────×         PrePrepare view 0, height 1",
         "       30         │               │               ✖ crash   n2: crash",
@@ -50,7 +48,7 @@ def test_the_terminals_picture() -> None:
 
 
 def test_styles_say_what_matters() -> None:
-    styles = {line.text.split()[0]: line.style for line in terminal(story(), 100)[5:]}
+    styles = {line.text.split()[0]: line.style for line in terminal(story(), 100)[3:]}
     assert styles == {
         "10": "fault",
         "20": "message",
@@ -81,6 +79,17 @@ def test_many_nodes_get_narrow_columns_and_marks_without_words() -> None:
     assert {len(line.columns) for line in lines[1:]} == {150}
 
 
+def test_what_happens_alike_at_one_moment_shares_a_line() -> None:
+    log = TraceLog(TraceHeader(1, "", "pbft", 1, NAMES))
+    for name in ("n0", "n2"):
+        log.add(7, "head", name, fields={"height": 3})
+        log.add(7, "final", name, fields={"height": 3})
+    log.add(7, "head", "n1", fields={"height": 3})
+    log.add(8, "final", "n1", fields={"height": 3})
+    labels = [line.label for line in terminal(log.trace())[2:]]
+    assert labels == ["n0 n2: final height 3", "n1: head height 3", "n1: final height 3"]
+
+
 def test_an_arrival_whose_sending_is_not_there_is_drawn_alone() -> None:
     log = TraceLog(TraceHeader(1, "", "pbft", 1, NAMES))
     log.add(1, "receive", "n1", "Commit", peer="n0")
@@ -92,8 +101,8 @@ def test_an_arrival_whose_sending_is_not_there_is_drawn_alone() -> None:
 def test_every_kind_of_event_can_be_drawn() -> None:
     log = TraceLog(TraceHeader(1, "", "pbft", 1, NAMES))
     kinds: tuple[Kind, ...] = Kind.__args__  # type: ignore[attr-defined]
-    for kind in kinds:
-        log.add(1, kind, "n0", "word", peer="n1", fields={"height": 3})
+    for at_ms, kind in enumerate(kinds):
+        log.add(at_ms, kind, "n0", "word", peer="n1", fields={"height": 3})
     trace = log.trace()
     text = "\n".join(line.text for line in terminal(trace))
     for kind in kinds:
