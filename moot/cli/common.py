@@ -18,6 +18,8 @@ from wallet.amounts import parse_amount
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+INTEGER = re.compile("-?[0-9]{1,19}")
+
 DEFAULT_NODE = f"http://127.0.0.1:{REST_PORT}"
 PIPED_WIDTH = 200
 """Columns where output goes into a file or a program: nothing need be cut to fit a screen."""
@@ -98,7 +100,7 @@ def parameters_of(pairs: Iterable[str]) -> dict[str, int | str]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
-        parameters[key] = int(value) if value.lstrip("-").isdigit() else value
+        parameters[key] = int(value) if INTEGER.fullmatch(value) else value
     return parameters
 
 

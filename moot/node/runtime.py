@@ -340,7 +340,8 @@ def parse_peer(text: str, prefix: str) -> StaticPeer:
     """``host:port`` or ``key@host:port``. Raises ConfigError."""
     key_text, at, place = text.rpartition("@")
     host, colon, port = place.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not colon or not host or not is_number or not 0 < int(port) < 65536:
         raise ConfigError(f"{text!r} is no peer: write host:port or key@host:port")
     key = parse_key(key_text, prefix) if at else None
     return StaticPeer(host.strip("[]"), int(port), key)
