@@ -21,6 +21,9 @@ const QUIET_KINDS = ["timer", "persist", "import", "trace"];
 const QUIET_MESSAGES = ["Status", "AnnounceTransactions", "GetTransactions", "Transactions",
   "GetHeads", "Heads"];
 
+const NODE_MESSAGES = ["AnnounceBlock", "BlockBody", "EvidenceFound", "FinalityProof", "GetBlocks",
+  "NoBlocks", ...QUIET_MESSAGES];
+
 const $ = (id) => document.getElementById(id);
 const escape = (text) => String(text).replace(/[&<>"]/g,
   (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
@@ -31,7 +34,9 @@ const shorten = (text, room) => text.length <= room ? text : text.slice(0, room 
 
 // ------------------------------------------------------------------------------- what is shown
 
-const messageTypes = [...new Set(events.filter(isMessage).map((e) => e.what))];
+// The engine's own messages get the first, most different colours.
+const messageTypes = [...new Set(events.filter(isMessage).map((e) => e.what))].sort(
+  (one, other) => NODE_MESSAGES.indexOf(one) - NODE_MESSAGES.indexOf(other));
 const countOf = new Map();
 for (const event of events) {
   const name = isMessage(event) ? "message:" + event.what : event.kind;
@@ -266,8 +271,11 @@ function drawHeads() {
   $("heads").innerHTML = nodes.map((node) => {
     const one = state.get(node);
     const final = countOf.has("final") ? ` · final ${one.final}` : "";
-    const text = one.life === "up" ? `head ${one.head}${final}` : one.life;
-    return `<div class="node ${one.life}" style="left:${x(node) - scroll.scrollLeft}px"
+    const text = one.life !== "up" ? one.life
+      : column >= 130 ? `head ${one.head}${final}`
+      : countOf.has("final") ? `${one.head} / ${one.final}` : String(one.head);
+    return `<div class="node ${one.life}" title="head ${one.head}${final}"
+      style="left:${x(node) - scroll.scrollLeft}px"
       ><b>${escape(node)}</b><span>${text}</span></div>`;
   }).join("");
 }
@@ -323,8 +331,8 @@ function describe(group) {
 }
 
 function drawFilters() {
-  const names = [...shown.keys()].sort((one, other) =>
-    Number(other.startsWith("message:")) - Number(one.startsWith("message:")));
+  const place = (name) => name.startsWith("message:") ? messageTypes.indexOf(name.slice(8)) : 1e3;
+  const names = [...shown.keys()].sort((one, other) => place(one) - place(other));
   $("filters").innerHTML = names.map((name) => {
     const message = name.startsWith("message:");
     const colour = message ? colourOf(name.slice(8)) : `var(${COLOUR[name] || "--life"})`;
