@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -66,8 +67,10 @@ def document(command: click.Command) -> None:
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.expose_value:
             parameter.show_envvar = True
-    if command.help and "\b" not in command.help:
-        command.help = re.sub(r"\n\n(Examples?:)", "\n\n\b\n\\1", command.help)
+    if command.help:
+        # The mark after which click leaves a paragraph's lines as they are.
+        text = inspect.cleandoc(command.help)
+        command.help = re.sub(r"\n\n(Examples?:)", "\n\n\b\n\\1", text)
     if isinstance(command, click.Group):
         for child in command.commands.values():
             document(child)

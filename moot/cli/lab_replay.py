@@ -42,8 +42,16 @@ MILLISECONDS: Final = 1_000
 
 @click.command()
 @run_options
-@click.option("--nodes", default=4, show_default=True, type=click.IntRange(1, 100))
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--nodes", default=4, show_default=True, type=click.IntRange(1, 100), help="Simulated nodes."
+)
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="What decides all chance.",
+)
 @click.option(
     "--from",
     "from_s",

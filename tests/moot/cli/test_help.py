@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -45,15 +46,17 @@ def test_what_the_command_line_promises_is_there() -> None:
 def test_help_has_an_example_on_one_line_and_names_every_variable(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main, [*path, "--help"])
     assert result.exit_code == 0
-    start = " ".join(("moot", *path))
-    examples = [line.strip() for line in result.stdout.splitlines() if "Example" in line]
-    assert examples and all(f"{start}" in line for line in examples), result.stdout
     command: click.Command = main
     for name in path:
         assert isinstance(command, click.Group)
         found = command.get_command(click.Context(command), name)
         assert found is not None
         command = found
+    start, lines = " ".join(("moot", *path)), result.stdout.splitlines()
+    assert command.help is not None
+    examples = re.findall(rf"^(?:Examples?: | +){start} .*$", f"{command.help} ", re.M)
+    assert examples, "no example"
+    assert all(f"  {example}".rstrip() in lines for example in examples), "an example is broken"
     text = " ".join(result.stdout.split())
     for option in command.params:
         if isinstance(option, click.Option) and option.expose_value:
