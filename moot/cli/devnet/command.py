@@ -28,6 +28,7 @@ from moot.cli.devnet.plan import ACCOUNT_COINS, NODES_MAX, Plan, open_or_make, p
 from moot.cli.devnet.processes import Fleet, NodeProcess
 from moot.cli.devnet.table import network_table
 from moot.cli.devnet.watch import Agreement, Watcher
+from moot.client.errors import ClientError
 from moot.client.load import LoadGenerator
 from moot.node.config import REST_PORT
 from moot.node.rest.control import Fault
@@ -38,6 +39,7 @@ DRAIN_TIMEOUT_S = 30.0
 MENDED_TIMEOUT_S = 30.0
 """Seconds for all nodes to come to agree again after the last fault is mended."""
 REFRESH_S = 0.5
+FIRST_LOOK_S = 0.1
 LOAD_ACCOUNTS = range(2, 10)
 """Accounts that carry the load; the first two are left to people."""
 
@@ -180,6 +182,7 @@ class Devnet:
         self._event("up")
         await self.control.start()
         self._introduce()
+        first = asyncio.create_task(self._first_transaction())
         with self._table() as refresh:
             if self.rate:
                 await self._unless_stopped(self._run_load())
@@ -188,8 +191,26 @@ class Devnet:
                     await self._wait(self.seconds)
                 await self._unless_stopped(self._mend())
             refresh()
+        first.cancel()
         verdict = await self._verdict()
         return self._report(verdict)
+
+    async def _first_transaction(self) -> None:
+        """The faucet's gift to the first test account: a newcomer sees a transaction become final
+        at once, and that the network works."""
+        client, prefix = self.watcher.clients[0], "rmoot"
+        with contextlib.suppress(ClientError):
+            gift = await client.faucet(show_address(development_key(0).address, prefix))
+            while (await client.transaction_statuses([gift.txid]))[0].state != "final":
+                await asyncio.sleep(FIRST_LOOK_S)
+            self._event("first-transaction-final")
+            seconds = self._elapsed_ms() / 1000
+            word = self.watcher.latest[0].finality if self.watcher.latest[0] else "final"
+            self._console.print(
+                f"First transaction {word} after {seconds:.1f} s: {client.base_url}/tx/{gift.txid}",
+                soft_wrap=True,
+                highlight=False,
+            )
 
     async def _run_load(self) -> None:
         keys = [development_key(index) for index in LOAD_ACCOUNTS]

@@ -59,6 +59,7 @@ def test_it_ends_cleanly_and_takes_its_nodes_along(tmp_path: Path, number: int) 
     arguments = ["devnet", "--rest-port", "0", "--nodes", "2", "--dir", str(folder)]
     with Background(arguments, tmp_path / "out.txt") as devnet:
         devnet.wait_for("Explorer: http://127.0.0.1:")
+        devnet.wait_for("First transaction final after")
         assert len(processes_with(str(folder))) == 3
         assert devnet.end(number) == 0, devnet.text()
     wait_gone(str(folder))
