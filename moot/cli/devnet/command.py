@@ -201,7 +201,8 @@ class Devnet:
         client, prefix = self.watcher.clients[0], "rmoot"
         with contextlib.suppress(ClientError):
             gift = await client.faucet(show_address(development_key(0).address, prefix))
-            while (await client.transaction_statuses([gift.txid]))[0].state != "final":
+            # Other processes decide, so there is nothing of ours to wait on.
+            while (await client.transaction_statuses([gift.txid]))[0].state != "final":  # noqa: ASYNC110
                 await asyncio.sleep(FIRST_LOOK_S)
             self._event("first-transaction-final")
             seconds = self._elapsed_ms() / 1000
