@@ -14,7 +14,8 @@ from moot.cli.lab import options_from, run_options, show_outcome
 from moot.lab import diagram
 from moot.lab.replay import SHOWN_MS, span_of_interest
 from moot.lab.replay import replay as replay_run
-from moot.lab.run import Outcome, RunOptions, run
+from moot.lab.run import Outcome, RunOptions, command_of, run
+from moot.lab.shrink_run import shrink_run
 from moot.lab.trace import Kind, TraceFile, read_lines, window, without, write_lines
 
 QUIET_KINDS: Final[tuple[Kind, ...]] = ("timer", "persist", "import", "trace")
@@ -80,6 +81,14 @@ MILLISECONDS: Final = 1_000
 )
 @click.option("--terminal", "in_terminal", is_flag=True, help="Draw in the terminal.")
 @click.option("--all", "everything", is_flag=True, help="In the terminal, quiet events too.")
+@click.option(
+    "--shrink",
+    "runs_max",
+    default=0,
+    metavar="RUNS",
+    type=click.IntRange(min=0),
+    help="First look for fewer faults that violate the same, in at most so many runs.",
+)
 @json_option
 def replay(
     as_json: bool,
@@ -93,6 +102,7 @@ def replay(
     read_path: Path | None,
     in_terminal: bool,
     everything: bool,
+    runs_max: int,
     **chosen: Any,
 ) -> None:
     """Run a seed again and draw it: nodes are columns, messages are arrows.
@@ -105,7 +115,10 @@ def replay(
     """
     outcome: Outcome | None = None
     if read_path is None:
-        outcome, trace = _run(options_from(engine, nodes, seed, **chosen), from_s, to_s)
+        options = options_from(engine, nodes, seed, **chosen)
+        if runs_max:
+            options = _shrunk(options, runs_max)
+        outcome, trace = _run(options, from_s, to_s)
     else:
         with read_path.open(encoding="utf-8") as lines:
             trace = read_lines(lines)
@@ -128,6 +141,16 @@ def replay(
             show_outcome(outcome)
         if outcome.violations:
             sys.exit(1)
+
+
+def _shrunk(options: RunOptions, runs_max: int) -> RunOptions:
+    """A smaller run that violates the same; the same one where nothing is violated."""
+    violations = run(options).violations
+    if not violations:
+        return options
+    shrunk = shrink_run(options, violations[0].checker, runs_max)
+    click.echo(f"after {shrunk.runs} runs: {command_of(shrunk.options)}", err=True)
+    return shrunk.options
 
 
 def _run(

@@ -7,13 +7,14 @@ import pytest
 
 from chain.block import Block, BlockHead
 from chain.changes import StateChange
-from chain.execution import BlockExecution, Receipt
+from chain.execution import Receipt
 from chain.hashing import BlockId
 from chain.ledger import Ledger
 from chain.transaction import ATOMIC, BUNDLE, Transaction, Transfer
 from moot.lab.cluster import Cluster
 from moot.lab.oracle import NaiveLedger, decided_head, heaviest, re_execute, work_of
 from moot.lab.signer import CheapVerifier
+from tests.support.mistakes import plant_coins_of_nothing
 
 
 def ran(engine: str, milliseconds: int) -> Cluster:
@@ -108,16 +109,7 @@ def test_a_chain_that_was_not_executed_so_is_noticed(
 
 def test_a_mistake_that_all_nodes_share_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each payment makes one unit of nothing: all agree on the roots, and all are wrong."""
-    right = BlockExecution._apply_one
-
-    def wrong(self: BlockExecution, transaction: Transaction, nonce: int, balance: int) -> Receipt:
-        receipt = right(self, transaction, nonce, balance)
-        recipient = transaction.actions[0].recipient
-        its_nonce, its_balance = self._accounts[recipient]
-        self._accounts[recipient] = (its_nonce, its_balance + 1)
-        return receipt
-
-    monkeypatch.setattr(BlockExecution, "_apply_one", wrong)
+    plant_coins_of_nothing(monkeypatch)
     cluster = ran("pbft", 500)
     found = re_execute(cluster.nodes[0].running.ledger, CheapVerifier())
     assert {one.height for one in found} == {1}

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from moot.cli.laboratory import lab
 from moot.lab.run import RunOptions, run
 from moot.lab.trace import read_lines
+from tests.support.mistakes import plant_coins_of_nothing
 
 RUN = ["replay", "--engine", "pbft", "--nodes", "4", "--seed", "5", "--minutes", "0.05"]
 
@@ -61,3 +62,18 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, text: str) -> None:
     refused = CliRunner().invoke(lab, ["replay", "--read", str(path)])
     assert refused.exit_code == 1
     assert getattr(refused.exception, "code", "") == "malformed-trace"
+
+
+def test_a_violation_is_shrunk_shown_and_told_by_the_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_coins_of_nothing(monkeypatch)
+    trace = tmp_path / "run.jsonl"
+    shown = moot(*RUN, "--shrink", "6", "--trace", str(trace), "--terminal")
+    assert shown.exit_code == 1
+    assert "--faults none" in shown.stderr
+    with trace.open(encoding="utf-8") as lines:
+        events = read_lines(lines).events
+    (violation, *_) = [event for event in events if event.kind == "violation"]
+    assert violation.what.startswith("supply: ")
+    assert "── violation supply:" in shown.stdout
