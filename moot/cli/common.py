@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -22,6 +23,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 INTEGER = re.compile("-?[0-9]{1,19}")
 
 DEFAULT_NODE = f"http://127.0.0.1:{REST_PORT}"
+LONG_WIDTH_MIN = 13
+"""Least columns for an id or an address: enough to tell two apart."""
 PIPED_WIDTH = 200
 """Columns where output goes into a file or a program: nothing need be cut to fit a screen."""
 
@@ -94,6 +97,46 @@ def print_facts(facts: Iterable[tuple[str, object]], *, err: bool = False) -> No
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         click.echo(f"{name.ljust(width)}  {value}", err=err)
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: Collection[str] = (),
+    long: Collection[str] = (),
+) -> None:
+    """Aligned columns under dim headers; all but those named in ``left`` and ``long`` to the right.
+
+    ``long`` columns (ids, addresses) share what a terminal leaves them, cut in the middle; where
+    the output is piped, nothing is cut.
+    """
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    if sys.stdout.isatty():
+        flexible = [place for place, name in enumerate(headers) if name in long]
+        fixed = sum(widths) - sum(widths[place] for place in flexible) + 2 * (len(widths) - 1)
+        room = (shutil.get_terminal_size().columns - fixed) // max(1, len(flexible))
+        for place in flexible:
+            widths[place] = min(widths[place], max(LONG_WIDTH_MIN, room))
+
+    def line(cells: Sequence[str]) -> str:
+        parts = []
+        for name, cell, width in zip(headers, cells, widths, strict=True):
+            text = shortened(cell, width)
+            parts.append(text.ljust(width) if name in left or name in long else text.rjust(width))
+        return "  ".join(parts).rstrip()
+
+    click.echo(click.style(line(headers), dim=True))
+    for row in rows:
+        click.echo(line(row))
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, its middle left out where it is longer than ``width``."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def parameters_of(pairs: Iterable[str]) -> dict[str, int | str]:

@@ -6,10 +6,10 @@ import time
 from datetime import UTC, datetime
 
 import click
-from rich.table import Table
 
-from moot.cli.common import console, json_option, node_option, print_facts, print_json
+from moot.cli.common import json_option, node_option, print_facts, print_json, print_table
 from moot.cli.network import ask
+from moot.client.answers import PeerAnswer
 from moot.client.node import NodeClient
 
 
@@ -61,26 +61,27 @@ def peers(node_url: str, as_json: bool) -> None:
     if not found:
         click.echo("no peer is linked; `moot node why` may say why")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("node", no_wrap=True, overflow="ellipsis", min_width=16)
-    table.add_column("address", no_wrap=True)
-    for name in ("height", "final", "latency", "score", "linked for", "in", "out"):
-        table.add_column(name, justify="right", no_wrap=True)
     now_ms = time.time_ns() // 1_000_000
-    for peer in found:
-        latency = "" if peer.latency_ms is None else f"{peer.latency_ms:g} ms"
-        table.add_row(
-            peer.node,
-            f"{'to' if peer.outbound else 'from'} {peer.host}:{peer.port}",
-            str(peer.height),
-            str(peer.finalized_height),
-            latency,
-            f"{peer.score:g}",
-            _span(max(0, now_ms - peer.connected_ms)),
-            _size(peer.bytes_in),
-            _size(peer.bytes_out),
-        )
-    console().print(table, soft_wrap=False)
+    print_table(
+        ("node", "address", "height", "final", "latency", "score", "linked for", "in", "out"),
+        [_row(peer, now_ms) for peer in found],
+        left=("address",),
+        long=("node",),
+    )
+
+
+def _row(peer: PeerAnswer, now_ms: int) -> tuple[str, ...]:
+    return (
+        peer.node,
+        f"{'to' if peer.outbound else 'from'} {peer.host}:{peer.port}",
+        str(peer.height),
+        str(peer.finalized_height),
+        "" if peer.latency_ms is None else f"{peer.latency_ms:g} ms",
+        f"{peer.score:g}",
+        _span(max(0, now_ms - peer.connected_ms)),
+        _size(peer.bytes_in),
+        _size(peer.bytes_out),
+    )
 
 
 @click.command()

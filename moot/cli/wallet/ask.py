@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from rich.table import Table
 
-from moot.cli.common import Failure, console, json_option, node_option, print_facts, print_json
+from moot.cli.common import (
+    Failure,
+    json_option,
+    node_option,
+    print_facts,
+    print_json,
+    print_table,
+)
 from moot.cli.network import ask
 from moot.cli.wallet.common import Party, folder_of, home_option, on_network, party
 from moot.cli.wallet.waiting import Outcome, follow, say_outcome, wait_options
@@ -146,19 +152,21 @@ def history(
     if not found:
         click.echo("nothing yet")
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("time", "height", "change", "fee"):
-        table.add_column(name, justify="left" if name == "time" else "right", no_wrap=True)
-    table.add_column("with", no_wrap=True, overflow="ellipsis", min_width=12)
-    table.add_column("transaction", no_wrap=True, overflow="ellipsis", min_width=12)
-    for entry in found:
-        height = "waiting" if entry.height is None else str(entry.height)
-        change = ("+" if entry.change > 0 else "") + show_amount(entry.change)
-        fee = show_amount(entry.fee) if entry.change < 0 else ""
-        table.add_row(entry.time, height, change, fee, entry.other, entry.txid)
-    console().print(table, soft_wrap=False)
+    print_table(
+        ("time", "height", "change", "fee", "with", "transaction"),
+        [_row(entry) for entry in found],
+        left=("time",),
+        long=("with", "transaction"),
+    )
     if more:
         click.echo(f"older ones: moot wallet history {who} --after {found[-1].txid}")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    height = "waiting" if entry.height is None else str(entry.height)
+    change = ("+" if entry.change > 0 else "") + show_amount(entry.change)
+    fee = show_amount(entry.fee) if entry.change < 0 else ""
+    return (entry.time, height, change, fee, entry.other, entry.txid)
 
 
 async def _history(
