@@ -248,6 +248,7 @@ class NodeRuntime:
             self.folder.peers.write_bytes(self.transport.book.to_bytes())
         if self._failure is not None:
             raise self._failure
+        self.core.ledger.flush()
 
     async def _hand_over(self) -> None:
         if self._failure is not None:
