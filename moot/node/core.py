@@ -8,7 +8,7 @@ the simulator. The shell calls the inputs (``peer_joined``, ``peer_message``, ``
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -31,6 +31,7 @@ from moot.node.builder import Builder
 from moot.node.chain_for_sync import ChainForSync
 from moot.node.driver import Driver
 from moot.node.eras import EraBook
+from moot.node.evidence import EvidenceBook
 from moot.node.feed import Feed
 from moot.node.gate import Gate, Signer, members_only
 from moot.node.importer import Arrival, Importer, Result
@@ -43,8 +44,6 @@ from p2p.sync import Sync
 
 TICK_MS = 50
 """How often gossip and sync look at their timeouts: well under any of them."""
-EVIDENCE_MAX = 1_024
-"""Pieces of evidence remembered, so that each is spread once."""
 REQUESTS_MAX = 1_024
 """Open reads and commands; more are refused at once."""
 EXPIRY_CHECK_MS = 10_000
@@ -123,7 +122,7 @@ class NodeCore:
         self.idle_since_ms = shell.clock().steady_ms
         """Steady time of the last progress: the head moved, or something began to wait."""
         self._confirmed = ledger.confirmed()
-        self._evidence: OrderedDict[bytes, Evidence] = OrderedDict()
+        self._evidence = EvidenceBook()
         self._requests: dict[int, Callable[[str], None]] = {}
         self._reads: dict[int, int] = {}
         self._next_request = 0
@@ -468,7 +467,7 @@ class NodeCore:
             self.driver.post(contract.MessageReceived(sender, message))
 
     def _evidence_found(self, key: bytes, evidence: Evidence) -> None:
-        if evidence.first + evidence.second in self._evidence:
+        if evidence in self._evidence:
             return
         members = self.ledger.validators(self.ledger.head())
         try:
@@ -479,12 +478,9 @@ class NodeCore:
         self._spread(evidence, key)
 
     def _spread(self, evidence: Evidence, source: bytes | None) -> None:
-        name = evidence.first + evidence.second
-        if name in self._evidence:
+        guilty = next((one.signer for one in self.rules.evidence_attestations(evidence)), b"")
+        if not self._evidence.add(evidence, guilty):
             return
-        self._evidence[name] = evidence
-        while len(self._evidence) > EVIDENCE_MAX:
-            self._evidence.popitem(last=False)
         for key in self.peers:
             if key != source:
                 self.shell.network.send(key, wire.EvidenceFound(evidence))
@@ -493,7 +489,7 @@ class NodeCore:
     @property
     def evidence(self) -> tuple[Evidence, ...]:
         """Contradictions seen, oldest first."""
-        return tuple(self._evidence.values())
+        return self._evidence.all()
 
     # ------------------------------------------------------------------------- transactions
 

@@ -37,6 +37,7 @@ from moot.lab.network import Link
 from moot.lab.node import SimulatedNode
 from moot.lab.signer import CheapKey, cheap_signature
 from moot.node.builder import assemble
+from moot.node.evidence import EVIDENCE_PER_MEMBER_MAX
 from moot.node.gate import attested_bytes
 from p2p.wire import (
     ConsensusFrame,
@@ -353,6 +354,29 @@ def test_evidence_against_the_innocent_is_refused(liar: Liar) -> None:
         liar.say(EvidenceFound(Evidence("pbft", first, second)))
     assert liar.faults() == {"invalid-evidence"}
     assert all(node.running.evidence == () for node in liar.honest)
+    liar.lives_on()
+
+
+def test_a_member_that_contradicts_itself_everywhere_does_not_fill_the_links(liar: Liar) -> None:
+    """Genuine evidence, as much as it likes to make, told to a node and made before its eyes: each
+    piece would otherwise be passed on to everybody, ahead of blocks and transactions."""
+    network = liar.cluster.network
+    height, view = liar.round
+    before = network.messages["EvidenceFound"]
+    for number in range(300):
+        sides = [
+            codec.encode(liar.sign(Prepare(number, height, bytes([side]) * 32, liar.me)))
+            for side in (1, 2)
+        ]
+        liar.say(EvidenceFound(Evidence("pbft", sides[0], sides[1])), [liar.first])
+    for number in range(48):
+        for side in (3, 4):
+            vote = Commit(view + number // 3, height + number % 3, bytes([side]) * 32, liar.me)
+            liar.tell(vote, [liar.first])
+    liar.run(100)
+    told = network.messages["EvidenceFound"] - before
+    assert len(liar.first.running.evidence) == EVIDENCE_PER_MEMBER_MAX
+    assert told <= EVIDENCE_PER_MEMBER_MAX * 2 * 3
     liar.lives_on()
 
 
