@@ -120,7 +120,7 @@ def replay(
             options = _shrunk(options, runs_max)
         outcome, trace = _run(options, from_s, to_s)
     else:
-        with read_path.open(encoding="utf-8") as lines:
+        with read_path.open(encoding="utf-8", errors="replace") as lines:
             trace = read_lines(lines)
         if from_s is not None or to_s is not None:
             last_ms = trace.events[-1].at_ms if trace.events else 0

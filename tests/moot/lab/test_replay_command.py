@@ -55,10 +55,10 @@ def test_an_empty_span_is_refused() -> None:
     assert "--to is before --from" in refused.output
 
 
-@pytest.mark.parametrize("text", ["", "not a trace\n"])
-def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("content", [b"", b"not a trace\n", bytes(range(128, 256))])
+def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(content)
     refused = CliRunner().invoke(lab, ["replay", "--read", str(path)])
     assert refused.exit_code == 1
     assert getattr(refused.exception, "code", "") == "malformed-trace"
