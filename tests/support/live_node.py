@@ -16,7 +16,15 @@ from chain.bech32m import show_address
 from chain.genesis import COIN, Allocation
 from chain.validators import Validator
 from moot.miner.workers import Grinder
-from moot.node.config import Folder, MiningSection, NodeConfig, P2pSection, RestSection, save_seed
+from moot.node.config import (
+    Folder,
+    MiningSection,
+    NodeConfig,
+    P2pSection,
+    RestSection,
+    save_seed,
+    show_config,
+)
 from moot.node.founding import init_folder, make_genesis
 from moot.node.runtime import NodeRuntime
 from wallet.development import development_key
@@ -62,6 +70,15 @@ class LiveNode:
         self.prefix = genesis.prefix
         self.url = ""
         self._failure: BaseException | None = None
+
+    @classmethod
+    def at(cls, folder: Path) -> LiveNode:
+        """The node of a folder that was made otherwise; its ports are changed to free ones."""
+        node = cls.__new__(cls)
+        node.folder, node.url, node._failure = Folder(folder), "", None
+        config = NodeConfig(p2p=P2pSection(port=0), rest=RestSection(port=0))
+        node.folder.config.write_text(show_config(config))
+        return node
 
     def __enter__(self) -> Self:
         self._up = threading.Event()

@@ -130,7 +130,7 @@ def send(
     if as_json:
         print_json(facts | outcome.facts())
     else:
-        print_facts([("Sent", outcome.txid)])
+        print_facts([("Sent  ", outcome.txid)])
     say_outcome(outcome, as_json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,6 +109,20 @@ def test_a_chain_travels_as_a_file(
         assert document(moot("chain", "verify", "--dir", folder, "--json"))["ok"]
         there = document(moot("chain", "info", "--dir", folder, "--json"))
         assert there["height"] == made["height"]
+
+
+def test_a_node_starts_from_what_was_imported(
+    moot: Moot, decided: Stopped, worked: Stopped
+) -> None:
+    for name, node in (("d", decided), ("w", worked)):
+        moot("chain", "export", f"{name}.chain", "--dir", node.path)
+        folder = fresh(moot, node.path, name)
+        moot("chain", "import", f"{name}.chain", "--dir", folder)
+        with LiveNode.at(folder) as started:
+            status = ask(started.url, NodeClient.status)
+            assert status.finalized.height >= node.height
+            found = ask(started.url, partial(NodeClient.block_id_at, height=node.height))
+            assert found == node.head
 
 
 def test_an_import_goes_on_where_one_ended(moot: Moot, decided: Stopped, tmp_path: Path) -> None:
