@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 from moot.node.config import LogSection
 
@@ -43,6 +44,18 @@ class TextFormatter(logging.Formatter):
         return text
 
 
+class StrangersNoise(logging.Filter):
+    """Drops what aiohttp logs, with a traceback, of each request that is no HTTP: anybody could
+    fill the disk with them, and such a request has been answered already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+_strangers_noise = StrangersNoise()
+
+
 def set_up_logs(section: LogSection, node: str) -> None:
     """Sends the node's logs to standard error in the configured form."""
     handler = logging.StreamHandler(sys.stderr)
@@ -51,4 +64,5 @@ def set_up_logs(section: LogSection, node: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(section.level.upper())
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_strangers_noise)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from moot.node.config import LogSection
+from moot.node.logs import set_up_logs
 from p2p import tls
 from p2p.wire import Goodbye, Hello, Ping, encode_frame
 from tests.support.node_under_attack import NodeUnderAttack, found, node_key
@@ -252,3 +255,20 @@ async def test_sixty_links_leave_no_task_and_no_link(node: NodeUnderAttack) -> N
     await node.until(lambda: len(asyncio.all_tasks()) <= before)
     assert node.core.peers == {}
     assert node.core.sync.counts()["asked"] == 0
+
+
+async def test_what_is_no_http_leaves_nothing_in_the_log(
+    node: NodeUnderAttack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each such request left a traceback of thirty lines, for free."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    set_up_logs(LogSection(level="warning"), "test")
+    root.handlers[:] = handlers
+    try:
+        for request in (b"GET /\xff HTTP/1.1\r\n\r\n", b"nonsense\r\n\r\n", b"\x00" * 300):
+            await shout(node, request)
+        await let_an_honest_peer_in(node)
+        assert not caplog.records, [record.getMessage() for record in caplog.records]
+    finally:
+        root.setLevel(level)
