@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from chain.errors import DamagedStore, Invalid, StoreFailure
+from chain.ledger.disk import RECORD_KEY
 from consensus.contract import Effect, Event
 from moot.lab.clients import Clients
 from moot.lab.disk import Crash, WriteFault
@@ -97,10 +98,12 @@ class Faults:
         kinds: tuple[str, ...],
         bearable: int,
         highest: Callable[[], int],
+        calm: float = 1.0,
     ) -> None:
         """``bearable``: how many nodes may lose their disks, or have a clock that is far off.
 
-        ``highest``: the greatest height that any node has called final or confirmed.
+        ``highest``: the greatest height that any node has called final or confirmed. ``calm``: how
+        much longer than usual the pauses between faults are.
         """
         self.kinds = kinds
         self.injected: Counter[str] = Counter()
@@ -111,6 +114,7 @@ class Faults:
         self._findings = findings
         self._bearable = bearable
         self._highest = highest
+        self._calm = calm
         self._rng = world.rng("faults")
         self._active = False
         self._fuses: dict[bytes, int] = {}
@@ -164,7 +168,7 @@ class Faults:
         """From now on each chosen kind comes again and again."""
         self._active = True
         for kind in self.kinds:
-            mean_ms = int(1_000 * 2 ** self._rng.uniform(1.0, 4.5))
+            mean_ms = int(1_000 * self._calm * 2 ** self._rng.uniform(1.0, 4.5))
             self._later(kind, mean_ms, self._world.rng(f"faults/{kind}"))
 
     def _later(self, kind: str, mean_ms: int, pace: random.Random) -> None:
@@ -309,13 +313,18 @@ class Faults:
         return node.key in self._lossy or len(self._lossy) < self._bearable
 
     def _forget_the_whole(self) -> None:
-        """Who has caught up again counts as whole."""
+        """Who has caught up again counts as whole.
+
+        Where votes are taken it must also have spoken again: until then, and however often it is
+        killed meanwhile, it only listens.
+        """
         for key, height in list(self._lossy.items()):
-            other = self._network.nodes[key]
-            if other.core is None or other.store.is_damaged:
+            node = self._network.nodes[key]
+            if node.core is None or node.store.is_damaged:
                 continue
-            ledger = other.core.ledger
-            if ledger.height(ledger.confirmed()) > height:
+            ledger = node.core.ledger
+            silent = ledger.finalizes and node.store.memory.get(RECORD_KEY) is None
+            if not silent and ledger.height(ledger.confirmed()) > height:
                 del self._lossy[key]
 
     def _flip(self) -> None:

@@ -112,7 +112,9 @@ class Laboratory:
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}
         self.bearable = self._bearable()
-        kinds = chosen_kinds(options.faults, self.world.rng("swarm"))
+        swarm = self.world.rng("swarm")
+        kinds = chosen_kinds(options.faults, swarm)
+        calm = 1.0 if options.faults is not None else 2 ** swarm.uniform(0, 3)
         self.faults = Faults(
             self.world,
             self.network,
@@ -122,6 +124,7 @@ class Laboratory:
             kinds,
             self.bearable,
             self._highest,
+            calm,
         )
 
     def _bearable(self) -> int:

@@ -21,7 +21,7 @@ from consensus.contract import (
     Status,
 )
 from consensus.pbft import book, certificates, replica, view_change
-from consensus.pbft.messages import Prepare
+from consensus.pbft.messages import Prepare, PrePrepare
 from consensus.pbft.parameters import PbftParameters
 from moot.lab.checkers import Auditor
 from moot.lab.node import SimulatedNode
@@ -87,37 +87,53 @@ def test_a_vote_that_is_said_before_it_is_persisted() -> None:
     assert checkers(found("pbft", meddle(1, hurry))) == {"durable-before-speaking"}
 
 
-def test_a_second_vote_after_a_restart() -> None:
-    """A disk without its record that is taken for a new one: the node votes as if it never had."""
+def test_a_second_proposal_after_a_restart() -> None:
+    """A primary dies with its proposal unheard, and comes back as if it had never spoken."""
 
-    def forget_when_it_starts(laboratory: Laboratory) -> None:
+    def prepare(laboratory: Laboratory) -> None:
+        first = laboratory.protocol.first_record(laboratory.chain_id)
+        config = EngineConfig(laboratory.chain_id, PbftParameters(view_timeout_ms=1_000))
+
+        def forget(node: SimulatedNode) -> None:
+            if node.starts > 1:
+                core, rng = node.running, laboratory.world.rng("fresh")
+                fresh = laboratory.protocol.engine(core.me, config, rng, first)
+                vars(core.driver.engine)["inner"] = fresh
+
+        def die(node: SimulatedNode) -> None:
+            node.crash()
+            laboratory.network.heal()
+            laboratory.world.after(200, node.start)
+
+        def watch(node: SimulatedNode) -> Callable[[Event | Effect], None]:
+            def proposes(thing: Event | Effect) -> None:
+                if not isinstance(thing, Broadcast) or node.starts > 1:
+                    return
+                if isinstance(thing.message, PrePrepare) and thing.message.height == 3:
+                    laboratory.network.partition([node])
+                    laboratory.world.after(1, lambda: die(node))
+
+            return proposes
+
         for node in laboratory.nodes:
-            first = laboratory.protocol.first_record(laboratory.chain_id)
-
-            def forget(node: SimulatedNode, first: bytes = first) -> None:
-                core = node.running
-                if node.starts > 1:
-                    config = EngineConfig(laboratory.chain_id, PbftParameters())
-                    fresh = laboratory.protocol.engine(
-                        core.me, config, laboratory.world.rng("fresh"), first
-                    )
-                    vars(core.driver.engine)["inner"] = fresh
-
             node.started.append(forget)
+            node.observers.append(watch(node))
 
-    outcomes = [
-        found("pbft", forget_when_it_starts, faults=("crash-at-effect",), minutes=0.5, seed=seed)
-        for seed in range(3)
-    ]
-    assert "contradiction" in set().union(*(checkers(outcome) for outcome in outcomes))
+    outcome = found("pbft", prepare)
+    assert "contradiction" in checkers(outcome)
+    assert "pre-prepare at height 3, view 0" in outcome.violations[0].message
 
 
 def test_two_chains_of_final_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the replicas for a quorum: both sides of a partition decide."""
     for module in (book, certificates, replica, view_change):
         monkeypatch.setattr(module, "quorum_byzantine", lambda members: members // 2)
-    outcomes = [found("pbft", faults=("partition",), minutes=0.5, seed=seed) for seed in range(3)]
-    assert "agreement" in set().union(*(checkers(outcome) for outcome in outcomes))
+
+    def split(laboratory: Laboratory) -> None:
+        halves = laboratory.nodes[:2], laboratory.nodes[2:]
+        laboratory.world.after(2_000, lambda: laboratory.network.partition(*halves))
+
+    assert "agreement" in checkers(found("pbft", split, minutes=0.2))
 
 
 def test_a_chain_that_stands_still() -> None:
