@@ -32,6 +32,14 @@ PIPED_WIDTH = 200
 class Failure(click.ClickException):
     """What was asked cannot be done; exit status 1 and one sentence."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(plain(message))
+
+
+def plain(text: str) -> str:
+    """The text without control characters: a node's words must not steer our terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
 
 def json_option(function: Function) -> Function:
     """``--json``: one JSON document on standard output."""
@@ -93,7 +101,7 @@ def console() -> Console:
 
 def print_facts(facts: Iterable[tuple[str, object]], *, err: bool = False) -> None:
     """Names and values in two aligned columns; values that are empty are left out."""
-    shown = [(name, str(value)) for name, value in facts if value not in ("", None)]
+    shown = [(name, plain(str(value))) for name, value in facts if value not in ("", None)]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         click.echo(f"{name.ljust(width)}  {value}", err=err)
@@ -122,7 +130,7 @@ def print_table(
     def line(cells: Sequence[str]) -> str:
         parts = []
         for name, cell, width in zip(headers, cells, widths, strict=True):
-            text = shortened(cell, width)
+            text = shortened(plain(cell), width)
             parts.append(text.ljust(width) if name in left or name in long else text.rjust(width))
         return "  ".join(parts).rstrip()
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from moot.cli.common import json_option, node_option, print_facts, print_json, print_table
+from moot.cli.common import json_option, node_option, plain, print_facts, print_json, print_table
 from moot.cli.network import ask
 from moot.client.answers import PeerAnswer
 from moot.client.node import NodeClient
@@ -97,7 +97,7 @@ def why(node_url: str, as_json: bool) -> None:
         print_json(found)
         return
     for sentence in found.sentences:
-        click.echo(sentence)
+        click.echo(plain(sentence))
 
 
 def _span(milliseconds: int) -> str:

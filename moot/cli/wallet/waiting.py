@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from moot.cli.common import Failure, Function
+from moot.cli.common import Failure, Function, plain
 from moot.client.answers import NodeStatus, TransactionStatus
 from moot.client.node import NodeClient
 
@@ -104,4 +104,4 @@ def say_outcome(outcome: Outcome, as_json: bool) -> None:
     if outcome.state == "sent":
         click.echo("handed to the node; not waited for")
     else:
-        click.echo(f"{outcome.word} {place}")
+        click.echo(plain(f"{outcome.word} {place}"))

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from moot.cli.common import print_facts, print_table, shortened
+from moot.cli.common import Failure, print_facts, print_table, shortened
 
 HEADERS = ("time", "amount", "with", "id")
 ROWS = (("12:00", "+1.5", "a" * 60, "b" * 64), ("12:01", "-10", "itself", "c" * 64))
@@ -48,3 +48,14 @@ def test_facts_stand_in_two_columns_without_the_empty_ones(
 ) -> None:
     print_facts([("A", 1), ("Long name", 0), ("Empty", ""), ("Missing", None)])
     assert capsys.readouterr().out == f"A          1{os.linesep}Long name  0{os.linesep}"
+
+
+def test_what_a_node_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    nasty = "all\x1b[2Jgone\r\nError: \x9b31m"
+    print_facts([("Name", nasty)])
+    print_table(("a",), [(nasty,)])
+    Failure(nasty).show()
+    said = capsys.readouterr()
+    for line in (said.out + said.err).splitlines():
+        assert line.replace("\x1b[2m", "").replace("\x1b[0m", "").isprintable(), line
+    assert (said.out + said.err).count("gone") == 3
