@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from consensus.registry import protocol
 from moot import __version__
 from moot.cli.common import console, engine_option, json_option, parameters_of, print_json
+from moot.cli.lab_mutants import mutants
 from moot.lab.campaign import Range, Summary, Tally, plan
 from moot.lab.faults import KINDS, check_kinds
 from moot.lab.run import Outcome, RunOptions, command_of, run
@@ -74,6 +75,11 @@ def run_options(function: Function) -> Function:
                 "--real-signer", is_flag=True, help="Ed25519 instead of cheap signatures."
             ),
             click.option("--liars", default=0, type=click.IntRange(min=0), help="Nodes that lie."),
+            click.option(
+                "--liar-kinds",
+                default="",
+                help="How they lie, names with commas; default: the seed draws that.",
+            ),
             click.option("--mutant", default=None, help="A planted mistake, by its name."),
         )
     ):
@@ -91,6 +97,7 @@ def options_from(
     parameters: tuple[str, ...],
     real_signer: bool,
     liars: int,
+    liar_kinds: str,
     mutant: str | None,
 ) -> RunOptions:
     """Checked options. Raises UnknownEngine, UnknownFault, BadParameter."""
@@ -104,6 +111,7 @@ def options_from(
         parameters=parameters_of(parameters),
         real_signer=real_signer,
         liars=liars,
+        liar_kinds=tuple(name for name in liar_kinds.split(",") if name) or None,
         mutant=mutant,
         load_tps=tps,
     )
@@ -358,3 +366,6 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return __version__
     return found.stdout.strip()
+
+
+lab.add_command(mutants)

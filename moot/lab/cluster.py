@@ -54,6 +54,8 @@ class Cluster:
         make_key: Callable[[int], SigningKey] = development_key if real_signer else CheapKey
         self.verifier: Verifier = default_verifier() if real_signer else CheapVerifier()
         self.users = [make_key(FIRST_USER + number) for number in range(USERS)]
+        self.thief = make_key(FIRST_USER + USERS)
+        """A funded account that nobody uses but liars."""
         keys = [make_key(number) for number in range(nodes + observers)]
         self.genesis = self._found(engine, keys[:nodes], parameters or {})
         self.nodes = [
@@ -88,7 +90,9 @@ class Cluster:
                 for number, key in enumerate(keys)
                 if has_validators
             ],
-            allocations=[Allocation(user.address, USER_UNITS) for user in self.users],
+            allocations=[
+                Allocation(user.address, USER_UNITS) for user in (*self.users, self.thief)
+            ],
             faucet=None,
             time_ms=GENESIS_TIME_MS,
         )

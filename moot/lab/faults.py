@@ -24,6 +24,7 @@ from moot.lab.world import World
 KINDS = (
     "delay",
     "loss",
+    "selective-loss",
     "duplication",
     "reordering",
     "bandwidth",
@@ -59,6 +60,9 @@ JUMP_MS = 3_600_000
 """The largest step of a clock that few enough nodes may make: somebody set it wrong."""
 HEIGHTS_TO_PASS = 4
 """Above the highest final block: what a node without its disk must see final to be whole again."""
+
+TAGS_MAX = 8
+"""Engines number their messages from 1, and have few."""
 
 Undo = Callable[[], None]
 
@@ -119,7 +123,9 @@ class Faults:
         self._active = False
         self._fuses: dict[bytes, int] = {}
         self._undoes: dict[int, Undo] = {}
-        self._count = 0
+        self._count = self._strikes = 0
+        self.admit: Callable[[int], bool] = lambda number: True
+        """Asked before each strike, by its number from 1: whoever shrinks a run leaves some out."""
         self._lossy: dict[bytes, int] = {}
         """Nodes whose disk is damaged or was wiped, and the final height they must pass to be
         whole again."""
@@ -133,9 +139,14 @@ class Faults:
         for node in nodes:
             node.observers.append(self._fuse_of(node))
             node.on_failure = self._failed
-        self._begin: dict[str, Callable[[], Undo | None]] = {
+        self._begin = self._beginnings()
+
+    def _beginnings(self) -> dict[str, Callable[[], Undo | None]]:
+        """What begins each kind; it returns what ends it, if that has a duration."""
+        return {
             "delay": lambda: self._weather(self._delayed),
             "loss": lambda: self._weather(self._lossy_link),
+            "selective-loss": self._lose_a_kind,
             "duplication": lambda: self._weather(self._doubling),
             "reordering": lambda: self._weather(self._reordering),
             "bandwidth": lambda: self._weather(self._narrow),
@@ -180,6 +191,9 @@ class Faults:
         self._world.after(1 + int(pace.expovariate(1 / mean_ms)), strike)
 
     def _strike(self, kind: str) -> None:
+        self._strikes += 1
+        if not self.admit(self._strikes):
+            return
         undo = self._begin[kind]()
         if undo is None:
             return
@@ -381,6 +395,21 @@ class Faults:
             link.loss = 0
 
         return undo
+
+    def _lose_a_kind(self) -> Undo | None:
+        """What an adversary in the network would do: nobody but a few gets one kind of message."""
+        tag = self._rng.randrange(1, TAGS_MAX)
+        keys = list(self._network.nodes)
+        spared = self._rng.sample(keys, self._rng.randint(0, len(keys) - 1))
+        pairs = [pair for pair in self._network.faults if pair[1] not in spared]
+        for pair in pairs:
+            self._network.faults[pair].lost_tag = tag
+
+        def undo() -> None:
+            for pair in pairs:
+                self._network.faults[pair].lost_tag = None
+
+        return undo if pairs else None
 
     def _doubling(self, link: LinkFaults) -> Undo:
         link.duplication = self._rng.randint(5, 500)

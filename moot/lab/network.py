@@ -47,7 +47,7 @@ class LinkFaults(msgspec.Struct):
     times longer. ``loss``, ``duplication``, ``reordering``: in thousandths; consensus messages
     only, since everything else leans on a link that is whole and in order, as TCP's are, and loses
     messages only together with the link. ``bytes_per_ms``: 0 is unlimited. ``cut``: everything is
-    lost.
+    lost. ``lost_tag``: consensus messages with this tag are lost, one of an engine's kinds.
     """
 
     delay_ms: tuple[int, int] = (1, 5)
@@ -57,6 +57,7 @@ class LinkFaults(msgspec.Struct):
     reordering: int = 0
     bytes_per_ms: int = 0
     cut: bool = False
+    lost_tag: int | None = None
 
 
 class Network:
@@ -98,6 +99,9 @@ class Network:
             self.injected["cut"] += 1
             return
         droppable = isinstance(message, ConsensusFrame)
+        if isinstance(message, ConsensusFrame) and message.tag == faults.lost_tag:
+            self.injected["selective-loss"] += 1
+            return
         if droppable and self._hits(faults.loss, "loss"):
             return
         frame = self._frame(message)

@@ -13,15 +13,16 @@ from typing import Final
 
 import msgspec
 
-from chain.errors import Invalid
 from chain.hashing import BlockId
 from chain.ledger import Ledger, genesis_block
 from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
 from consensus.registry import era_parameters, protocol
-from moot.lab.checkers import Agreement, Auditor, Bounds, ForkChoice, Speech
+from moot.lab.checkers import Agreement, Auditor, Bounds, Clock, ForkChoice, Speech
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
 from moot.lab.faults import Faults, chosen_kinds
+from moot.lab.liars import make_liars
+from moot.lab.mutants import find_mutant
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings, Violation
 
@@ -43,7 +44,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``minutes``: of virtual time with faults; the healing comes after it. ``faults`` None: the seed
     draws which kinds come and how often; else exactly these (moot.lab.faults.KINDS). ``liars``: how
-    many nodes lie (moot.lab.liars); ``mutant``: a planted mistake (moot.lab.mutants).
+    many nodes lie; ``liar_kinds``: how (moot.lab.liars), None: the seed draws that. ``mutant``: a
+    planted mistake (moot.lab.mutants).
     ``load_tps``: payments a second.
     """
 
@@ -55,6 +57,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, int | str] = {}
     real_signer: bool = False
     liars: int = 0
+    liar_kinds: tuple[str, ...] | None = None
     mutant: str | None = None
     load_tps: float = 2.0
 
@@ -108,7 +111,7 @@ class Laboratory:
             options.load_tps,
         )
         self.auditor = Auditor(cluster.genesis, cluster.verifier, self.findings)
-        self.agreement = Agreement(self.findings, self.auditor.audit)
+        self.agreement = Agreement(self.findings, self.auditor.audit, self.auditor.audit_proof)
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}
         self.bearable = self._bearable()
@@ -148,6 +151,7 @@ class Laboratory:
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
             Speech(node, self.findings)
+            Clock(node, self.findings)
             node.observers.append(self._count)
             node.after_input = self._look
         self.world.after(1_000, self._look_around)
@@ -350,14 +354,15 @@ def run(options: RunOptions, prepare: tuple[Callable[[Laboratory], None], ...] =
 
     Raises UnknownEngine, ConfigError (parameters), Invalid (faults, liars, mutants).
     """
-    if options.mutant is not None:
-        raise Invalid("unknown-mutant", f"no mutant is called {options.mutant!r}")
-    if options.liars:
-        raise Invalid("no-liars", "liars are not to be had here")
-    laboratory = Laboratory(options)
-    for hook in prepare:
-        hook(laboratory)
-    return laboratory.run()
+    with ExitStack() as stack:
+        if options.mutant is not None:
+            stack.enter_context(find_mutant(options.mutant).apply())
+        laboratory = Laboratory(options)
+        if options.liars:
+            make_liars(laboratory, options.liar_kinds, options.liars)
+        for hook in prepare:
+            hook(laboratory)
+        return laboratory.run()
 
 
 def command_of(options: RunOptions, commit: str = "") -> str:
@@ -380,6 +385,8 @@ def command_of(options: RunOptions, commit: str = "") -> str:
         words.append("--real-signer")
     if options.liars:
         words.append(f"--liars {options.liars}")
+    if options.liar_kinds:
+        words.append(f"--liar-kinds {','.join(options.liar_kinds)}")
     if options.mutant:
         words.append(f"--mutant {options.mutant}")
     return " ".join(words) + (f"  # at commit {commit}" if commit else "")

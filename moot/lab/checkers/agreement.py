@@ -15,16 +15,20 @@ class Agreement:
     """What any honest node ever called final, by height; nothing of it is ever taken back.
 
     The list outlives the nodes' crashes. ``decided`` hears of each height once, in order, with the
-    block and the proof that the node holds.
+    block and the proof that the node holds; ``proven`` of each other node's proof of it.
     """
 
     def __init__(
-        self, findings: Findings, decided: Callable[[Block, Proof | None, int], None]
+        self,
+        findings: Findings,
+        decided: Callable[[Block, Proof | None, int], None],
+        proven: Callable[[BlockId, Proof, str, int], None] = lambda block, proof, name, at_ms: None,
     ) -> None:
         self.final: list[BlockId] = []
         """From height 1 on."""
         self._findings = findings
         self._decided = decided
+        self._proven = proven
         self._seen: dict[bytes, BlockId] = {}
         self._heights: dict[bytes, int] = {}
 
@@ -55,6 +59,10 @@ class Agreement:
                 f"{show_id(self.final[height - 1])} was final",
                 node.world.now_ms,
             )
+        else:
+            proof = node.running.ledger.proof(found)
+            if proof is not None:
+                self._proven(found, proof, node.name, node.world.now_ms)
 
     def look_at_all(self, node: SimulatedNode) -> None:
         """At the end: every height of a node's finalized chain."""

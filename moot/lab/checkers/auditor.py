@@ -6,12 +6,14 @@ from chain.block import Block
 from chain.errors import InvalidBlock, InvalidProof
 from chain.execution import total_supply
 from chain.genesis import Genesis
+from chain.hashing import BlockId
 from chain.ledger import Ledger
 from chain.proof import Proof
 from chain.signatures import Verifier
 from chain.state.accounts import get_supply
 from chain.storage.memory import MemoryStore
 from consensus.registry import era_parameters, protocol
+from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
 from moot.node.eras import EraBook
 from moot.node.gate import Gate
@@ -37,6 +39,7 @@ class Auditor:
     def height(self) -> int:
         return self._ledger.height(self._ledger.head())
 
+    @judged_honestly
     def audit(self, block: Block, proof: Proof | None, at_ms: int) -> None:
         """Executes a block on the one before it. It must be the next."""
         ledger = self._ledger
@@ -66,6 +69,19 @@ class Auditor:
         """So many base units more should exist."""
         self._supply += amount
 
+    @judged_honestly
+    def audit_proof(self, block: BlockId, proof: Proof, name: str, at_ms: int) -> None:
+        """Checks the proof that another node holds of a block audited before."""
+        body = self._ledger.block(block)
+        if body is None:
+            return
+        try:
+            self._check_proof(body, proof)
+        except InvalidProof as error:
+            self._findings.violated(
+                "validity", f"{name} holds a false proof of height {body.height}: {error}", at_ms
+            )
+
     def _check_proof(self, block: Block, proof: Proof | None) -> None:
         if proof is None:
             raise InvalidProof("no-proof", "it was finalized without a proof")
@@ -73,6 +89,7 @@ class Auditor:
         validators = self._ledger.validators(block.previous)
         self._gate.check_proof(rules, block.head, proof, validators)
 
+    @judged_honestly
     def count(self, at_ms: int) -> None:
         """All balances together are what genesis allocated and blocks have minted since."""
         state = self._ledger.state()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from chain.hashing import BlockId, show_id
 from consensus.contract import BlockImported, Effect, Event, SetHead
 from moot.lab.node import SimulatedNode
+from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
 
 
@@ -28,6 +29,7 @@ class ForkChoice:
     def _begin(self, node: SimulatedNode) -> None:
         self._best, self._head = None, None
 
+    @judged_honestly
     def _observe(self, thing: Event | Effect) -> None:
         if isinstance(thing, BlockImported) and self._best is not None:
             block = thing.block
@@ -50,6 +52,7 @@ class ForkChoice:
         self._findings.exercised["reorganisations"] += 1
         self._findings.deepest("reorganisation_depth_max", ledger.height(old) - fork)
 
+    @judged_honestly
     def look(self) -> None:
         """When the node has done all that it had to do."""
         ledger = self._node.running.ledger

@@ -1,0 +1,1 @@
+"""Mutants of what every engine shares: storage, ledger, sync, mempool, gate."""

@@ -1,0 +1,71 @@
+"""Liars: every kind lies, and honest nodes bear it."""
+
+from __future__ import annotations
+
+import pytest
+
+from moot.lab.liars import UnknownLiar, liar_kinds
+from moot.lab.run import RunOptions, run
+
+PBFT = liar_kinds("pbft", "byzantine")
+POW = liar_kinds("pow", "honest-work-majority")
+
+
+def test_the_kinds_that_each_engine_must_bear() -> None:
+    assert {"silent", "equivocating-voter", "twins", "forger", "double-spender"} <= set(PBFT)
+    assert {"selfish-miner", "invalid-block-maker", "timestamp-liar"} <= set(POW)
+    assert liar_kinds("raft", "crash") == ()
+
+
+def test_more_liars_than_can_be_borne_are_refused() -> None:
+    with pytest.raises(UnknownLiar, match="bear 1 liars among 4 nodes, not 2"):
+        run(RunOptions(engine="pbft", nodes=4, seed=1, liars=2))
+
+
+def test_an_unknown_kind_is_refused_with_the_known_names() -> None:
+    with pytest.raises(UnknownLiar, match="silent"):
+        run(RunOptions(engine="pbft", nodes=4, seed=1, liars=1, liar_kinds=("selfish-miner",)))
+
+
+def test_a_run_with_liars_repeats() -> None:
+    options = RunOptions(engine="pbft", nodes=4, seed=3, minutes=0.1, liars=1)
+    first, second = run(options), run(options)
+    assert first.trace_hash == second.trace_hash
+    assert any(name.startswith("liar_") for name in first.exercised)
+
+
+def _bears(engine: str, kind: str) -> None:
+    options = RunOptions(
+        engine=engine,
+        nodes=4,
+        seed=5,
+        minutes=0.2,
+        faults=("kill", "delay"),
+        liars=1,
+        liar_kinds=(kind,),
+    )
+    outcome = run(options)
+    assert outcome.violations == []
+    assert outcome.operations > 0
+
+
+@pytest.mark.parametrize("kind", ["twins", "equivocating-proposer", "forger"])
+def test_pbft_bears(kind: str) -> None:
+    _bears("pbft", kind)
+
+
+@pytest.mark.parametrize("kind", ["selfish-miner", "invalid-block-maker"])
+def test_pow_bears(kind: str) -> None:
+    _bears("pow", kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PBFT)
+def test_pbft_bears_all(kind: str) -> None:
+    _bears("pbft", kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", POW)
+def test_pow_bears_all(kind: str) -> None:
+    _bears("pow", kind)

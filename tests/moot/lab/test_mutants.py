@@ -1,0 +1,78 @@
+"""The tests' test: every planted mistake is found, by the checker of the class that it breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from moot.cli.lab_mutants import catches, mutants
+from moot.lab.hunt import hunt, options_of
+from moot.lab.mutants import UnknownMutant, all_mutants, find_mutant
+from moot.lab.run import run
+
+SEEDS = 24
+"""Enough for each of them; `moot lab mutants` itself tries more."""
+
+
+@pytest.mark.parametrize("mutant", all_mutants(), ids=lambda mutant: mutant.name)
+def test_what_a_mutant_replaces_is_there(mutant) -> None:
+    with mutant.apply():
+        assert mutant.rule and mutant.source
+
+
+def test_enough_mutants_of_each_kind() -> None:
+    engines = [mutant.engine for mutant in all_mutants()]
+    assert set(engines) == {"pbft", "pow", "node"}
+    assert len({mutant.name for mutant in all_mutants()}) == len(engines)
+
+
+def test_an_unknown_mutant_is_refused_with_the_known_names() -> None:
+    with pytest.raises(UnknownMutant, match="quorum-of-half"):
+        find_mutant("no-such")
+
+
+def test_a_mutant_is_caught_and_its_run_repeats() -> None:
+    catch = hunt(find_mutant("speaks-before-writing"), 1, shrinks=False)
+    assert (catch.found, catch.checker) == (True, "durable-before-speaking")
+    assert catch.replay.endswith("--mutant speaks-before-writing")
+    again = run(options_of(find_mutant("speaks-before-writing"), 1))
+    assert again.violations[0].message == catch.message
+
+
+def test_shrinking_leaves_out_the_faults_that_are_not_needed() -> None:
+    assert hunt(find_mutant("quorum-of-half"), 1).shrunk_events == 0
+
+
+def test_the_honest_node_passes_what_a_mutant_fails() -> None:
+    options = options_of(find_mutant("signatures-unchecked"), 1)
+    honest = run(type(options)(**{**_fields(options), "mutant": None}))
+    assert honest.violations == []
+    assert honest.operations > 0
+
+
+def _fields(options) -> dict:
+    return {name: getattr(options, name) for name in options.__struct_fields__}
+
+
+def test_the_command_prints_its_document() -> None:
+    shown = CliRunner().invoke(
+        mutants, ["--name", "fees-vanish", "--seeds", "2", "--jobs", "1", "--no-shrink", "--json"]
+    )
+    (document,) = json.loads(shown.stdout)["mutants"]
+    assert shown.exit_code == 0
+    assert (document["name"], document["engine"], document["found"]) == (
+        "fees-vanish",
+        "node",
+        True,
+    )
+    assert document["checker"] == "validity" and document["seeds"] == 1
+
+
+@pytest.mark.slow
+def test_every_mutant_is_found() -> None:
+    names = [mutant.name for mutant in all_mutants()]
+    found = list(catches(names, SEEDS, os.cpu_count() or 1, shrinks=False))
+    assert [catch.name for catch in found if not catch.found] == []
