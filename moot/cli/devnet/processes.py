@@ -41,17 +41,15 @@ class NodeProcess:
         self._died = died
         self._watching: asyncio.Task[None] | None = None
 
+    def command(self) -> list[str]:
+        """What is run; tests put a tool of theirs before it."""
+        python = [sys.executable, "-m", "moot.cli"]
+        return [*python, "node", "run", "--dir", str(self.folder.path), "--die-with-parent"]
+
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "moot.cli",
-                "node",
-                "run",
-                "--dir",
-                str(self.folder.path),
-                "--die-with-parent",
+                *self.command(),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
