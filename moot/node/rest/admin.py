@@ -57,10 +57,13 @@ async def links(context: Context, request: web.Request) -> LinksAnswer:
     return LinksAnswer(shown, len(context.runtime.transport.peers()))
 
 
-@table.add("GET", "/moot/devnet", FaultOutcome, errors=(404, 503))
+@table.add("GET", "/moot/devnet", FaultOutcome, errors=(503,))
 async def devnet(context: Context, request: web.Request) -> FaultOutcome:
-    """The nodes of the devnet that this node is part of: running, paused, killed, cut."""
-    control = _control(context, request)
+    """The nodes of this node's devnet: running, paused, killed, cut. Elsewhere there are none."""
+    try:
+        control = _control(context, request)
+    except Problem as problem:
+        return FaultOutcome(problem.sentence, ())
     try:
         return await ask_state(control)
     except ControlRefused as refusal:

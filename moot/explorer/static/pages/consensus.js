@@ -2,6 +2,7 @@
 // missing, and why nothing moves if nothing moves.
 
 import { get } from "../api.js";
+import { makeDevtools } from "../devtools.js";
 import { h, update } from "../dom.js";
 import { whole } from "../format.js";
 import { onFrame, run } from "../live.js";
@@ -190,6 +191,7 @@ function logLine(frame) {
 
 export function start() {
   const log = makeLog();
+  const tools = makeDevtools();
   run({
     kinds: ["head", "final", "consensus", "peer"],
     load: async () => {
@@ -208,6 +210,7 @@ export function start() {
         why(found),
         figures(found),
         section("Members", validators(consensus)),
+        tools.isConnected ? tools.cloneNode(false) : tools,
         Object.entries(consensus.tables).map(([name, rows]) => engineTable(name, rows)),
         section(
           `In ${consensus.engine}’s own words`,

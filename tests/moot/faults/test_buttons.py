@@ -1,0 +1,58 @@
+"""The buttons on a devnet's consensus page, pressed in a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import Browser, installed, open_browser
+from tests.support.commands import Background
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not installed(), reason="no chromium and chromedriver here"),
+]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """On the first node's consensus page of a devnet of four."""
+    directory = tmp_path / "net"
+    with (
+        Background(["devnet", "--dir", str(directory)], tmp_path / "out.txt") as devnet,
+        open_browser() as page,
+    ):
+        devnet.wait_for("moot fault kill leader")
+        plan = json.loads((directory / "devnet.json").read_text())
+        page.base = f"http://127.0.0.1:{plan['nodes'][0]['rest_port']}"
+        page.open("/consensus")
+        page.loaded()
+        yield page
+        devnet.end()
+
+
+def press(page: Browser, key: str) -> None:
+    page.wait('return document.querySelector(`.devtools [data-key="${arguments[0]}"]`)', key)
+    page.js('document.querySelector(`.devtools [data-key="${arguments[0]}"]`).click()', key)
+
+
+def test_what_is_pressed_is_done_and_shown(browser: Browser) -> None:
+    browser.wait_text("Break it")
+    browser.wait_text("this page’s node", ".devtools")
+    press(browser, "kill node3")
+    browser.wait_text("Killed node3.", ".devtools")
+    press(browser, "pause node2")
+    browser.wait_text("Paused node2.", ".devtools")
+    browser.wait_text("It does not move as it should")
+    press(browser, "resume node2")
+    browser.wait_text("Resumed node2.", ".devtools")
+    press(browser, "restart node3")
+    browser.wait_text("Started node3 again.", ".devtools")
+    press(browser, "cut node1")
+    browser.wait_text("cut from node2, node3, node4", ".devtools")
+    press(browser, "heal ")
+    browser.wait_text("Healed 3 links.", ".devtools")
+    assert not browser.complaints()
