@@ -26,7 +26,7 @@ def test_a_handful_of_seeds(engine: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["pbft", "pow"])
 def test_more_seeds(engine: str) -> None:
     low, high = {"pbft": (4, 7), "pow": (3, 8)}[engine]
