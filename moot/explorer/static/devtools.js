@@ -16,7 +16,7 @@ export function makeDevtools() {
     "section",
     { class: "part devtools", "data-keep": true, "data-key": "devtools", hidden: true },
     h("h2", null, "Break it"),
-    h("p", { class: "quiet" }, "This is a devnet on your own machine: nothing here can be lost."),
+    h("p", { class: "quiet" }, "A devnet on your own machine: break its nodes, and mend them."),
     everyone,
     list,
     answer,
@@ -93,7 +93,11 @@ export function makeDevtools() {
       button("Heal all links", "heal"),
     );
     // The buttons of one row say different things at different times: they are made anew.
+    const focused = document.activeElement;
+    const held = list.contains(focused) ? focused.closest("li") : null;
     list.replaceChildren(...nodes.map(node));
+    // Whoever works with the keyboard stays in the row.
+    if (held !== null) list.querySelector(`[data-key="${held.dataset.key}"] button`)?.focus();
   }
 
   async function look() {

@@ -42,8 +42,11 @@ def press(page: Browser, key: str) -> None:
 def test_what_is_pressed_is_done_and_shown(browser: Browser) -> None:
     browser.wait_text("Break it")
     browser.wait_text("this page’s node", ".devtools")
+    browser.js("document.querySelector('.devtools [data-key=\"kill node3\"]').focus()")
     press(browser, "kill node3")
     browser.wait_text("Killed node3.", ".devtools")
+    # The button is another one now; the keyboard's place is kept.
+    browser.wait("return document.activeElement.dataset.key === 'restart node3'")
     press(browser, "pause node2")
     browser.wait_text("Paused node2.", ".devtools")
     browser.wait_text("It does not move as it should")
