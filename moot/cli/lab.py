@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from consensus.registry import protocol
 from moot import __version__
 from moot.cli.common import console, engine_option, json_option, parameters_of, print_json
-from moot.cli.lab_mutants import mutants
+from moot.cli.lab_mutants import mutants, prove
 from moot.lab.campaign import Range, Summary, Tally, plan
 from moot.lab.faults import KINDS, check_kinds
 from moot.lab.run import Outcome, RunOptions, command_of, run
@@ -369,3 +369,4 @@ def commit() -> str:
 
 
 lab.add_command(mutants)
+lab.add_command(prove)

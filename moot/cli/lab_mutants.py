@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
 
 import click
+import msgspec
 from rich.table import Table
 
-from moot.cli.common import console, json_option, print_json
+from moot.cli.common import Failure, console, json_option, print_json
 from moot.lab.hunt import SEEDS_MAX, Catch, hunt
 from moot.lab.mutants import all_mutants, find_mutant
+from moot.lab.prove import Part, card
+from moot.lab.prove import prove as parts_of
+from moot.lab.run import RunOptions
 
 
 @click.command()
@@ -92,3 +97,62 @@ def _show(found: list[Catch]) -> None:
     missed = [catch.name for catch in found if not catch.found]
     if missed:
         screen.print(f"[red]not found:[/red] {', '.join(missed)}")
+
+
+@click.command()
+@click.argument("engine")
+@click.option(
+    "--seeds", default=20, show_default=True, type=click.IntRange(min=1), help="Runs a part."
+)
+@click.option("--nodes", default=4, show_default=True, type=click.IntRange(1, 100))
+@json_option
+def prove(as_json: bool, engine: str, seeds: int, nodes: int) -> None:
+    """Run the conformance kit on any installed engine, and print its report card.
+
+    Contract laws, determinism, safety, liveness, restarts, hostile messages, and liars where the
+    engine claims to bear them. Exits with 1 when a part failed.
+
+    Example: moot lab prove pbft
+    """
+    done = []
+    for part in parts_of(engine, seeds, trace_elsewhere, nodes):
+        done.append(part)
+        if not as_json:
+            _show_part(part)
+    report = card(engine, done)
+    if as_json:
+        print_json(report)
+    else:
+        verdict = "[green]passed[/green]" if report.passed else "[red]failed[/red]"
+        console().print(f"{engine}: {verdict}")
+    if not report.passed:
+        sys.exit(1)
+
+
+def _show_part(part: Part) -> None:
+    mark = "[green]passed[/green]" if part.passed else "[red]failed[/red]"
+    screen = console()
+    screen.print(f"{mark} {part.name}: ", end="")
+    screen.print(part.detail, markup=False)
+
+
+TRACE = (
+    "import sys, msgspec; from moot.lab.run import RunOptions, run; "
+    "print(run(msgspec.json.decode(sys.stdin.buffer.read(), type=RunOptions)).trace_hash)"
+)
+
+
+def trace_elsewhere(options: RunOptions) -> str:
+    """The trace hash of a run in another process, with another hash seed. Raises Failure."""
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    asked = subprocess.run(
+        [sys.executable, "-c", TRACE],
+        input=msgspec.json.encode(options),
+        capture_output=True,
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    if asked.returncode:
+        lines = asked.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Failure(f"a run in another process failed: {lines[-1] if lines else 'no reason'}")
+    return asked.stdout.decode().strip()

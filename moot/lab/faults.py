@@ -397,17 +397,23 @@ class Faults:
         return undo
 
     def _lose_a_kind(self) -> Undo | None:
-        """What an adversary in the network would do: nobody but a few gets one kind of message."""
+        """What an adversary in the network would do: only a few get one kind of message, and
+        often enough those few are not heard themselves."""
         tag = self._rng.randrange(1, TAGS_MAX)
         keys = list(self._network.nodes)
         spared = self._rng.sample(keys, self._rng.randint(0, len(keys) - 1))
         pairs = [pair for pair in self._network.faults if pair[1] not in spared]
+        mute = self._rng.random() < 0.5
+        unheard = [pair for pair in pairs if mute and pair[0] in spared]
         for pair in pairs:
             self._network.faults[pair].lost_tag = tag
+        hear = self._cut(unheard, "one-way-cut")
 
         def undo() -> None:
             for pair in pairs:
                 self._network.faults[pair].lost_tag = None
+            if hear is not None:
+                hear()
 
         return undo if pairs else None
 

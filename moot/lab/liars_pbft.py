@@ -163,7 +163,7 @@ class StaleViewChange(Liar):
 
 @liar_kind("usurper", PBFT)
 class Usurper(Liar):
-    """Opens the next view that is its own, unasked, with nothing to show and nothing prepared."""
+    """Lets one peer decide, and opens a view of its own to the others, with another block in it."""
 
     def rewrite(self, effect: Effect) -> Iterable[Effect]:
         message = spoken(effect)
@@ -173,9 +173,18 @@ class Usurper(Liar):
         view = message.view + 1
         while members.members[view % len(members)].address != self.me:
             view += 1
+        some = self.rng.sample(self.peers, len(self.peers) - 1)
+        others = [peer for peer in self.peers if peer not in some]
         opened = NewView(view, message.height, self.me, ())
-        some = self.rng.sample(self.peers, self.rng.randint(1, len(self.peers)))
-        return [effect, *self.say(some, opened)]
+        said = [Send(self.me, message), *self.say(others, message), *self.say(some, opened)]
+        core = self.node.running
+        block = core.ledger.block(message.block_id)
+        if block is not None and core.ledger.can_extend(block.previous):
+            mine = replace(block.manifest, producer=self.me)
+            own = liars_blocks.executed(core, replace(block, manifest=mine))
+            said += self.say(some, PrePrepare(view, message.height, own.id, self.me, own))
+            said += self.say(some, Commit(view, message.height, own.id, self.me))
+        return said
 
 
 @liar_kind("view-racer", PBFT)

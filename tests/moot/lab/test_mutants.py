@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 
 import pytest
 from click.testing import CliRunner
@@ -24,9 +25,9 @@ def test_what_a_mutant_replaces_is_there(mutant) -> None:
 
 
 def test_enough_mutants_of_each_kind() -> None:
-    engines = [mutant.engine for mutant in all_mutants()]
-    assert set(engines) == {"pbft", "pow", "node"}
-    assert len({mutant.name for mutant in all_mutants()}) == len(engines)
+    count = Counter(mutant.engine for mutant in all_mutants())
+    assert count["pbft"] >= 12 and count["pow"] >= 8 and count["node"] >= 10
+    assert len({mutant.name for mutant in all_mutants()}) == count.total()
 
 
 def test_an_unknown_mutant_is_refused_with_the_known_names() -> None:
