@@ -50,7 +50,7 @@ def test_some_writes(fault: WriteFault) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["pbft", "pow"])
-def test_each_effect(engine: str) -> None:
+def test_every_second_effect(engine: str) -> None:
     for point in range(0, 250, 2):
         assert crash_at_effect(engine, point).violations == [], point
 
@@ -59,6 +59,6 @@ def test_each_effect(engine: str) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", WRITE_FAULTS)
 @pytest.mark.parametrize("engine", ["pbft", "pow"])
-def test_each_write(engine: str, fault: WriteFault) -> None:
+def test_every_second_write(engine: str, fault: WriteFault) -> None:
     for point in range(0, 80, 2):
         assert fail_at_write(engine, point, fault).violations == [], point
