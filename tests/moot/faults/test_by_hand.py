@@ -178,6 +178,7 @@ async def refusal(work: Awaitable[Any]) -> NodeRefused:
     return caught.value
 
 
+@pytest.mark.slow
 async def test_the_nodes_pass_faults_on_for_their_pages(tmp_path: Path) -> None:
     with running(tmp_path, "--nodes", "3") as devnet:
         async with NodeClient(devnet.urls[0], timeout_s=60) as client:
