@@ -82,7 +82,7 @@ def _hunt_one(name: str, *, seeds: int, shrinks: bool) -> Catch:
 
 
 def _show(found: list[Catch]) -> None:
-    table = Table("mutant", "of", "found", "seeds", "by", "faults needed")
+    table = Table("mutant", "of", "found", "seeds", "by", "shortest failing schedule")
     for catch in found:
         table.add_row(
             catch.name,
@@ -90,13 +90,20 @@ def _show(found: list[Catch]) -> None:
             "[green]yes[/green]" if catch.found else "[red]no[/red]",
             str(catch.seeds),
             catch.checker,
-            "" if catch.shrunk_events is None else str(catch.shrunk_events),
+            _schedule(catch),
         )
     screen = console()
     screen.print(table)
     missed = [catch.name for catch in found if not catch.found]
     if missed:
         screen.print(f"[red]not found:[/red] {', '.join(missed)}")
+
+
+def _schedule(catch: Catch) -> str:
+    """The faults that are needed, in order; a liar is named in the replay line."""
+    if catch.shrunk_events is None:
+        return ""
+    return ", ".join(catch.schedule) or "no faults"
 
 
 @click.command()

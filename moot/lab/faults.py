@@ -124,8 +124,8 @@ class Faults:
         self._fuses: dict[bytes, int] = {}
         self._undoes: dict[int, Undo] = {}
         self._count = self._strikes = 0
-        self.admit: Callable[[int], bool] = lambda number: True
-        """Asked before each strike, by its number from 1: whoever shrinks a run leaves some out."""
+        self.admit: Callable[[int, str], bool] = lambda number, kind: True
+        """Asked before each strike (number from 1, kind): whoever shrinks a run leaves some out."""
         self._lossy: dict[bytes, int] = {}
         """Nodes whose disk is damaged or was wiped, and the final height they must pass to be
         whole again."""
@@ -192,7 +192,7 @@ class Faults:
 
     def _strike(self, kind: str) -> None:
         self._strikes += 1
-        if not self.admit(self._strikes):
+        if not self.admit(self._strikes, kind):
             return
         undo = self._begin[kind]()
         if undo is None:

@@ -18,7 +18,7 @@ TRIALS_MAX: Final = 24
 class Catch(msgspec.Struct, frozen=True):
     """What came of one hunt. ``seeds``: how many were tried. ``shrunk_events``: faults injected in
     the shortest schedule that still fails (0: the mistake shows without any); None: not shrunk.
-    ``replay`` repeats the failing run."""
+    ``schedule``: their kinds, in order. ``replay`` repeats the failing run."""
 
     name: str
     engine: str
@@ -26,6 +26,7 @@ class Catch(msgspec.Struct, frozen=True):
     seeds: int
     checker: str = ""
     shrunk_events: int | None = None
+    schedule: tuple[str, ...] = ()
     message: str = ""
     replay: str = ""
 
@@ -54,13 +55,15 @@ def hunt(mutant: Mutant, seeds: int = SEEDS_MAX, *, first: int = 1, shrinks: boo
         if not outcome.violations:
             continue
         violation = outcome.violations[0]
+        schedule = _shortest(options, strikes) if shrinks else ()
         return Catch(
             mutant.name,
             mutant.engine,
             True,
             tried,
             violation.checker,
-            _shortest(options, strikes) if shrinks else None,
+            len(schedule) if shrinks else None,
+            schedule,
             violation.message,
             command_of(options),
         )
@@ -69,16 +72,19 @@ def hunt(mutant: Mutant, seeds: int = SEEDS_MAX, *, first: int = 1, shrinks: boo
 
 def _watched(
     options: RunOptions, allowed: frozenset[int] | None = None
-) -> tuple[Outcome, list[int]]:
-    """A run, and which strikes of faults it had; ``allowed``: only these happen."""
-    struck: list[int] = []
+) -> tuple[Outcome, dict[int, str]]:
+    """A run, and the strikes of faults before anything was violated, with their kinds.
+
+    ``allowed``: only these happen.
+    """
+    struck: dict[int, str] = {}
 
     def prepare(laboratory: Laboratory) -> None:
-        def admit(number: int) -> bool:
+        def admit(number: int, kind: str) -> bool:
             if allowed is not None and number not in allowed:
                 return False
             if not laboratory.findings.violations:
-                struck.append(number)
+                struck[number] = kind
             return True
 
         laboratory.faults.admit = admit
@@ -86,13 +92,14 @@ def _watched(
     return run(options, (prepare,)), struck
 
 
-def _shortest(options: RunOptions, strikes: list[int]) -> int:
-    """How many of the strikes are needed for the run to fail at all."""
+def _shortest(options: RunOptions, strikes: dict[int, str]) -> tuple[str, ...]:
+    """The kinds of the strikes that are needed for the run to fail at all, in order."""
 
     def fails(chosen: tuple[int, ...]) -> bool:
         return bool(_watched(options, frozenset(chosen))[0].violations)
 
     try:
-        return len(minimize(strikes, fails, TRIALS_MAX).items)
-    except ValueError:  # strikes after the first violation kept it from being healed
-        return len(strikes)
+        needed = minimize(list(strikes), fails, TRIALS_MAX).items
+    except ValueError:  # what followed the first violation was needed too
+        needed = tuple(strikes)
+    return tuple(strikes[number] for number in needed)

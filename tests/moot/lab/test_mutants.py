@@ -6,12 +6,13 @@ import json
 import os
 from collections import Counter
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from moot.cli.lab_mutants import catches, mutants
 from moot.lab.hunt import hunt, options_of
-from moot.lab.mutants import UnknownMutant, all_mutants, find_mutant
+from moot.lab.mutants import Mutant, UnknownMutant, all_mutants, find_mutant
 from moot.lab.run import run
 
 SEEDS = 24
@@ -19,7 +20,7 @@ SEEDS = 24
 
 
 @pytest.mark.parametrize("mutant", all_mutants(), ids=lambda mutant: mutant.name)
-def test_what_a_mutant_replaces_is_there(mutant) -> None:
+def test_what_a_mutant_replaces_is_there(mutant: Mutant) -> None:
     with mutant.apply():
         assert mutant.rule and mutant.source
 
@@ -44,18 +45,21 @@ def test_a_mutant_is_caught_and_its_run_repeats() -> None:
 
 
 def test_shrinking_leaves_out_the_faults_that_are_not_needed() -> None:
-    assert hunt(find_mutant("quorum-of-half"), 1).shrunk_events == 0
+    catch = hunt(find_mutant("quorum-of-half"), 1)
+    assert (catch.shrunk_events, catch.schedule) == (0, ())
+
+
+@pytest.mark.slow
+def test_shrinking_keeps_a_fault_that_is_needed() -> None:
+    catch = hunt(find_mutant("replays-nothing"), 1)
+    assert (catch.shrunk_events, catch.schedule) == (1, ("kill-all",))
 
 
 def test_the_honest_node_passes_what_a_mutant_fails() -> None:
     options = options_of(find_mutant("signatures-unchecked"), 1)
-    honest = run(type(options)(**{**_fields(options), "mutant": None}))
+    honest = run(msgspec.structs.replace(options, mutant=None))
     assert honest.violations == []
     assert honest.operations > 0
-
-
-def _fields(options) -> dict:
-    return {name: getattr(options, name) for name in options.__struct_fields__}
 
 
 def test_the_command_prints_its_document() -> None:
