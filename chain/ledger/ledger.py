@@ -413,11 +413,14 @@ class Ledger(Reading):
         return rows
 
     def _restore_final(self, entry: Entry) -> None:
-        """A block that was final before the restart is final again."""
+        """A block that was final before the restart is final again.
+
+        Its proof is written again with the pointer: either both survive the next crash or neither.
+        """
         if not self.finalizes or entry.height <= self.height(self._final):
             return
         self.set_head(entry.id)
-        self.finalize(entry.id, None)
+        self.finalize(entry.id, self._disk.proof(entry.id))
 
     def _prune(self, old: int, newly: Sequence[Block]) -> None:
         """Drops what branches off below the last of ``newly``."""

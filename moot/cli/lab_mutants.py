@@ -111,7 +111,9 @@ def _schedule(catch: Catch) -> str:
 @click.option(
     "--seeds", default=20, show_default=True, type=click.IntRange(min=1), help="Runs a part."
 )
-@click.option("--nodes", default=4, show_default=True, type=click.IntRange(1, 100))
+@click.option(
+    "--nodes", default=4, show_default=True, type=click.IntRange(1, 100), help="Simulated nodes."
+)
 @json_option
 def prove(as_json: bool, engine: str, seeds: int, nodes: int) -> None:
     """Run the conformance kit on any installed engine, and print its report card.

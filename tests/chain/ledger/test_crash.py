@@ -297,3 +297,23 @@ def test_a_side_block_below_the_floor_never_stands_without_its_parents(fate: int
     known = [again.knows(block.id) for block in side]
     assert known == sorted(known, reverse=True), "no child is known without its parent"
     assert known[0]
+
+
+@pytest.mark.parametrize("fate", range(12))
+def test_a_final_block_that_had_a_proof_never_stands_without_it(fate: int) -> None:
+    """Two crashes: the first start says again what is final; the second crash may lose the first
+    writing of it and keep the second. A final block without its proof convinces nobody, and those
+    who hold the block undecided would wait for ever."""
+    store = MemoryStore()
+    ledger = open_ledger(GENESIS, store)
+    blocks = extend(ledger, 3)
+    ledger.persist(b"record", [block.id for block in blocks])
+    ledger.finalize(blocks[2].id, Proof("test", b"why"))
+    again = open_ledger(GENESIS, store)
+    replay(again)
+    assert again.finalized() == blocks[2].id
+    store.lose_unsynced(random.Random(fate), rotated=True)
+    last = open_ledger(GENESIS, store)
+    replay(last)
+    if last.finalized() == blocks[2].id:
+        assert last.proof(blocks[2].id) == Proof("test", b"why")

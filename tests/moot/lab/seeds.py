@@ -9,5 +9,8 @@ FOUND = (
     ("pbft", 4, 3),
     ("pbft", 4, 107),
     ("pbft", 4, 119),
+    # A restarted node wrote again which block was final, but not its proof; the next crash lost
+    # the proof's first writing only, and the others, who had the block, could never be told.
+    ("pbft", 4, 528),
 )
 """(engine, nodes, seed); the faults are what the seed draws."""
