@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import click
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from consensus.registry import protocol
 from moot import __version__
-from moot.cli.common import console, engine_option, json_option, parameters_of, print_json
+from moot.cli.common import console, json_option, print_json
 from moot.cli.lab_mutants import mutants, prove
+from moot.cli.lab_options import NodeRange, one_run, options_from, run_options
 from moot.lab.campaign import Range, Summary, Tally, plan
-from moot.lab.faults import KINDS, check_kinds
 from moot.lab.run import Outcome, RunOptions, command_of, run
 
 SHOWN_MAX = 10
 """Failing runs that a campaign shows; its JSON document has them all."""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @click.group()
@@ -43,100 +39,8 @@ def lab() -> None:
     """
 
 
-def run_options(function: Function) -> Function:
-    """What ``simulate`` and ``campaign`` share."""
-    for option in reversed(
-        (
-            engine_option,
-            click.option(
-                "--minutes",
-                default=1.0,
-                show_default=True,
-                type=click.FloatRange(min=0.05),
-                help="Virtual minutes with faults.",
-            ),
-            click.option(
-                "--faults",
-                default="swarm",
-                show_default=True,
-                help="swarm: the seed draws them; none; all; or names with commas.",
-            ),
-            click.option(
-                "--tps",
-                default=2.0,
-                show_default=True,
-                type=click.FloatRange(min=0),
-                help="Payments a second.",
-            ),
-            click.option(
-                "--set", "parameters", multiple=True, metavar="KEY=VALUE", help="Engine parameter."
-            ),
-            click.option(
-                "--real-signer", is_flag=True, help="Ed25519 instead of cheap signatures."
-            ),
-            click.option("--liars", default=0, type=click.IntRange(min=0), help="Nodes that lie."),
-            click.option(
-                "--liar-kinds",
-                default="",
-                help="How they lie, names with commas; default: the seed draws that.",
-            ),
-            click.option("--mutant", default=None, help="A planted mistake, by its name."),
-        )
-    ):
-        function = option(function)
-    return function
-
-
-def options_from(
-    engine: str,
-    nodes: int,
-    seed: int,
-    minutes: float,
-    faults: str,
-    tps: float,
-    parameters: tuple[str, ...],
-    real_signer: bool,
-    liars: int,
-    liar_kinds: str,
-    mutant: str | None,
-) -> RunOptions:
-    """Checked options. Raises UnknownEngine, UnknownFault, BadParameter."""
-    protocol(engine)
-    return RunOptions(
-        engine=engine,
-        nodes=nodes,
-        seed=seed,
-        minutes=minutes,
-        faults=fault_names(faults),
-        parameters=parameters_of(parameters),
-        real_signer=real_signer,
-        liars=liars,
-        liar_kinds=tuple(name for name in liar_kinds.split(",") if name) or None,
-        mutant=mutant,
-        load_tps=tps,
-    )
-
-
-def fault_names(text: str) -> tuple[str, ...] | None:
-    """What ``--faults`` names; None: the seed chooses. Raises UnknownFault."""
-    named: dict[str, tuple[str, ...] | None] = {"swarm": None, "none": (), "all": KINDS}
-    if text in named:
-        return named[text]
-    return check_kinds([name for name in text.split(",") if name])
-
-
 @lab.command()
-@run_options
-@click.option(
-    "--nodes", default=4, show_default=True, type=click.IntRange(1, 100), help="Simulated nodes."
-)
-@click.option(
-    "--seed",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="What decides all chance.",
-)
+@one_run
 @json_option
 def simulate(as_json: bool, nodes: int, seed: int, engine: str, **chosen: Any) -> None:
     """One run: faults first, then a healing that must bring progress.
@@ -182,26 +86,6 @@ def show_outcome(outcome: Outcome) -> None:
 def _counts(screen: Console, title: str, counts: dict[str, int]) -> None:
     words = ", ".join(f"{name} {count}" for name, count in counts.items())
     screen.print(f"{title}: {words or 'none'}")
-
-
-class NodeRange(click.ParamType[Range]):
-    """``4`` or ``4-7``."""
-
-    name = "N or N-M"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Range:
-        if isinstance(value, Range):
-            return value
-        found = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", str(value))
-        if found is None:
-            self.fail(f"{value!r} is neither a number nor a range such as 4-7", param, ctx)
-        low = int(found[1])
-        high = int(found[2] or low)
-        if not 1 <= low <= high <= 100:
-            self.fail(f"{value!r} is no range from 1 to 100 nodes", param, ctx)
-        return Range(low, high)
 
 
 @lab.command()

@@ -14,6 +14,7 @@ import msgspec
 from rich.table import Table
 
 from moot.cli.common import Failure, console, json_option, print_json
+from moot.cli.lab_options import nodes_option
 from moot.lab.hunt import SEEDS_MAX, Catch, hunt
 from moot.lab.mutants import all_mutants, find_mutant
 from moot.lab.prove import Part, card
@@ -111,9 +112,7 @@ def _schedule(catch: Catch) -> str:
 @click.option(
     "--seeds", default=20, show_default=True, type=click.IntRange(min=1), help="Runs a part."
 )
-@click.option(
-    "--nodes", default=4, show_default=True, type=click.IntRange(1, 100), help="Simulated nodes."
-)
+@nodes_option
 @json_option
 def prove(as_json: bool, engine: str, seeds: int, nodes: int) -> None:
     """Run the conformance kit on any installed engine, and print its report card.

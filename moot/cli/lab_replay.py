@@ -10,7 +10,8 @@ import click
 from rich.text import Text
 
 from moot.cli.common import console, json_option, print_json
-from moot.cli.lab import options_from, run_options, show_outcome
+from moot.cli.lab import show_outcome
+from moot.cli.lab_options import one_run, options_from
 from moot.lab import diagram
 from moot.lab.replay import SHOWN_MS, span_of_interest
 from moot.lab.replay import replay as replay_run
@@ -42,17 +43,7 @@ MILLISECONDS: Final = 1_000
 
 
 @click.command()
-@run_options
-@click.option(
-    "--nodes", default=4, show_default=True, type=click.IntRange(1, 100), help="Simulated nodes."
-)
-@click.option(
-    "--seed",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="What decides all chance.",
-)
+@one_run
 @click.option(
     "--from",
     "from_s",
