@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from moot.cli.lab import lab
+from moot.cli.lab_cost import cost
 from moot.cli.lab_replay import replay
 
+lab.add_command(cost)
 lab.add_command(replay)
 
 __all__ = ["lab"]
