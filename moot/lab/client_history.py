@@ -68,7 +68,7 @@ class ClientHistory:
             else:
                 self.end_read(number, address, core.ledger)
 
-        core.read(done)
+        core.requests.read(done)
 
     def begin_read(self, address: Address) -> int | None:
         """A client asks for an account; None: the history is full."""

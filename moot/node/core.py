@@ -15,12 +15,12 @@ import msgspec
 
 from chain.address import Address, key_address
 from chain.block import Block
-from chain.errors import Invalid, InvalidProof, InvalidTransaction
-from chain.hashing import BlockId, TxId, show_id
+from chain.errors import InvalidTransaction
+from chain.hashing import BlockId, show_id
 from chain.header import Header
 from chain.ledger import HeadMoved, Ledger
 from chain.mempool import Mempool, MempoolLimits
-from chain.proof import Evidence, Proof
+from chain.proof import Evidence
 from chain.signatures import Verifier
 from chain.transaction import Transaction
 from consensus import contract
@@ -29,23 +29,22 @@ from consensus.registry import era_parameters
 from moot.node import feed
 from moot.node.builder import Builder
 from moot.node.chain_for_sync import ChainForSync
+from moot.node.consensus_inbox import ConsensusInbox
 from moot.node.driver import Driver
 from moot.node.eras import EraBook
-from moot.node.evidence import EvidenceBook
 from moot.node.feed import Feed
 from moot.node.gate import Gate, Signer, members_only
 from moot.node.importer import Arrival, Importer, Result
 from moot.node.mining import MiningDesk
 from moot.node.ports import Peer, Shell
+from moot.node.requests import Requests
+from moot.node.transactions import TransactionDesk
 from p2p import actions, wire
 from p2p.actions import Action
-from p2p.gossip import TransactionGossip
 from p2p.sync import Sync
 
 TICK_MS = 50
 """How often gossip and sync look at their timeouts: well under any of them."""
-REQUESTS_MAX = 1_024
-"""Open reads and commands; more are refused at once."""
 EXPIRY_CHECK_MS = 10_000
 """How often an idle node looks for expired transactions."""
 
@@ -99,9 +98,6 @@ class NodeCore:
         )
         self.builder = Builder(ledger, self.mempool, self.eras, self._built, self._wake_builder)
         self.mining = MiningDesk(ledger, self.builder, self.eras)
-        self.gossip = TransactionGossip(
-            self._has_transaction, self._raw_transaction, self.mempool.ids
-        )
         self.sync = Sync(
             ChainForSync(
                 ledger,
@@ -118,14 +114,21 @@ class NodeCore:
         self._actions: deque[Action] = deque()
         self._performing = False
         self._started = False
-        self._some_waiting = False
-        self.idle_since_ms = shell.clock().steady_ms
-        """Steady time of the last progress: the head moved, or something began to wait."""
         self._confirmed = ledger.confirmed()
-        self._evidence = EvidenceBook()
-        self._requests: dict[int, Callable[[str], None]] = {}
-        self._reads: dict[int, int] = {}
-        self._next_request = 0
+        self.transactions = TransactionDesk(
+            ledger,
+            self.mempool,
+            self.feed,
+            shell,
+            self._do,
+            self.driver.post,
+            self._wake_waiting_builds,
+        )
+        self.gossip = self.transactions.gossip
+        self.requests = Requests(ledger, self.driver.post)
+        self.inbox = ConsensusInbox(
+            ledger, self.eras, self.rules, self.gate, shell, self.peers, self.driver.post
+        )
 
     # ------------------------------------------------------------------------------- inputs
 
@@ -192,7 +195,7 @@ class NodeCore:
         now_ms = self._steady()
         match message:
             case wire.ConsensusFrame():
-                self._consensus_frame(key, message)
+                self.inbox.frame(key, message)
             case wire.AnnounceTransactions():
                 self._do(self.gossip.on_announce(key, message, now_ms))
             case wire.GetTransactions():
@@ -216,7 +219,7 @@ class NodeCore:
             case wire.FinalityProof():
                 self._do(self.sync.on_finality_proof(key, message, now_ms))
             case wire.EvidenceFound():
-                self._evidence_found(key, message.evidence)
+                self.inbox.evidence_found(key, message.evidence)
             case _:
                 self.shell.network.misbehaved(key, "unexpected-message")
 
@@ -232,7 +235,7 @@ class NodeCore:
                 self._do(self.sync.tick(now.steady_ms))
             case "expiry":
                 self.shell.timers.set(("expiry",), EXPIRY_CHECK_MS)
-                self._mempool_moved(HeadMoved((), ()))
+                self.transactions.look(HeadMoved((), ()))
             case "held":
                 self.importer.release(now.wall_ms)
             case "build":
@@ -247,20 +250,7 @@ class NodeCore:
 
         ``source``: the peer that brought them; None: a client of ours.
         """
-        results = self.mempool.add_many(
-            transactions, self.ledger, self._head_height(), self._steady()
-        )
-        taken = [
-            transaction.id
-            for transaction, error in zip(transactions, results, strict=True)
-            if error is None
-        ]
-        for txid in taken:
-            self.feed.publish(feed.TransactionSeen(txid))
-        if taken:
-            self._do(self.gossip.announce(taken, self._steady(), source))
-            self._transactions_changed()
-        return results
+        return self.transactions.submit(transactions, source)
 
     def work_found(self, request: int, header: Header, block: Block) -> None:
         """The grinder found a header for a block that the engine asked to grind."""
@@ -274,18 +264,6 @@ class NodeCore:
         self.shell.wake()
         return result
 
-    def read(self, done: Callable[[str], None]) -> None:
-        """A linearizable read: ``done("")`` once local state may answer, else why not."""
-        request = self._request(done)
-        if request is not None:
-            self.driver.post(contract.ReadRequested(request))
-
-    def command(self, name: str, arguments: tuple[str, ...], done: Callable[[str], None]) -> None:
-        """An operator's command to the engine; ``done`` hears the outcome."""
-        request = self._request(done)
-        if request is not None:
-            self.driver.post(contract.CommandGiven(request, name, arguments))
-
     def stop_requested(self, grace_ms: int) -> None:
         """Asks the engine to hand over; the shell's ``stopped`` follows, at the latest after
         ``grace_ms`` by the shell's own timer."""
@@ -293,6 +271,16 @@ class NodeCore:
 
     def engine_status(self) -> Status:
         return self.driver.engine.status(self.ledger, self.shell.clock())
+
+    @property
+    def idle_since_ms(self) -> int:
+        """Steady time of the last progress: the head moved, or something began to wait."""
+        return self.transactions.idle_since_ms
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Contradictions seen, oldest first."""
+        return self.inbox.evidence.all()
 
     # --------------------------------------------------------------- effects (driver.House)
 
@@ -346,19 +334,15 @@ class NodeCore:
         moved = self.ledger.set_head(effect.block)
         if not moved.removed and not moved.added:
             return
-        self.idle_since_ms = self._steady()
         self.mining.head_moved()
-        self._mempool_moved(moved)
+        self.transactions.head_moved(moved)
         head = self.ledger.header(effect.block)
         count = len(moved.added[-1].transactions) if moved.added else 0
         self.feed.publish(feed.HeadMovedTo(head, count, len(moved.removed), len(moved.added)))
         self._do(self.sync.head_moved(self._steady()))
         if not self.rules.properties.finalizes:
             self._publish_confirmed()
-        waiting = self.mempool.waiting()
-        self._some_waiting = waiting > 0
-        self.driver.post(contract.TransactionsWaiting(waiting))
-        self.builder.wake(self._producer(), self.shell.clock())
+        self.transactions.announce_waiting()
 
     def finalize(self, effect: contract.Finalize) -> None:
         newly = self.ledger.finalize(effect.block, effect.proof)
@@ -366,27 +350,23 @@ class NodeCore:
             self.feed.publish(feed.BecameFinal(block.head, len(block.transactions)))
         if newly:
             self._do(self.sync.finalized(self._steady()))
-        self._answer_reads()
+        self.requests.finalized()
 
     def serve_read(self, effect: contract.ServeRead) -> None:
-        if effect.request in self._requests:
-            self._reads[effect.request] = effect.height
-            self._answer_reads()
+        self.requests.may_be_served(effect.request, effect.height)
 
     def set_producer(self, effect: contract.SetProducer) -> None:
         self.producer = effect.node
 
     def answer(self, effect: contract.Answer) -> None:
-        done = self._requests.pop(effect.request, None)
-        if done is not None:
-            done(effect.outcome)
+        self.requests.answered(effect.request, effect.outcome)
 
     def fetch(self, effect: contract.Fetch) -> None:
         self._want(effect.blocks, None if effect.hint is None else effect.hint[1:])
 
     def report(self, effect: contract.Report) -> None:
         if effect.evidence is not None:
-            self._spread(effect.evidence, None)
+            self.inbox.spread(effect.evidence, None)
         if effect.peer is not None and effect.peer != self.me:
             self.shell.network.misbehaved(effect.peer[1:], effect.reason or "reported-by-engine")
 
@@ -424,21 +404,6 @@ class NodeCore:
             assert result.outcome in ("imported", "known"), result
         self.driver.post(contract.BlockBuilt(request, block))
 
-    def _proof_received(self, block: BlockId, proof: Proof, peer: bytes) -> None:
-        if not self.ledger.knows(block):
-            return
-        head = self.ledger.header(block)
-        if head.height <= self.ledger.height(self.ledger.finalized()) or head.height == 0:
-            return
-        rules = self.eras.rules_after(self.ledger, head.previous)
-        try:
-            self.gate.check_proof(rules, head, proof, self.ledger.validators(head.previous))
-        except InvalidProof as error:
-            self.shell.log("warning", "proof-refused", {"code": error.code})
-            self.shell.network.misbehaved(peer, "invalid-proof")
-            return
-        self.driver.post(contract.ProofSeen(block, proof))
-
     def _publish_confirmed(self) -> None:
         confirmed = self.ledger.confirmed()
         start = self.ledger.height(self._confirmed)
@@ -452,75 +417,6 @@ class NodeCore:
     def _want(self, blocks: tuple[BlockId, ...], hint: bytes | None) -> None:
         if self._started:
             self._do(self.sync.want(blocks, hint, self._steady()))
-
-    # ---------------------------------------------------------------- consensus and evidence
-
-    def _consensus_frame(self, key: bytes, frame: wire.ConsensusFrame) -> None:
-        sender, members = key_address(key), self.ledger.validators(self.ledger.head())
-        try:
-            message = self.gate.unpack(frame, sender, members)
-        except Invalid as error:
-            self.shell.log("warning", "message-refused", {"code": error.code, "peer": key.hex()})
-            self.shell.network.misbehaved(key, "invalid-consensus-message")
-            return
-        if message is not None:
-            self.driver.post(contract.MessageReceived(sender, message))
-
-    def _evidence_found(self, key: bytes, evidence: Evidence) -> None:
-        if evidence in self._evidence:
-            return
-        members = self.ledger.validators(self.ledger.head())
-        try:
-            self.gate.check_evidence(self.rules, evidence, members)
-        except Invalid:
-            self.shell.network.misbehaved(key, "invalid-evidence")
-            return
-        self._spread(evidence, key)
-
-    def _spread(self, evidence: Evidence, source: bytes | None) -> None:
-        guilty = next((one.signer for one in self.rules.evidence_attestations(evidence)), b"")
-        if not self._evidence.add(evidence, guilty):
-            return
-        for key in self.peers:
-            if key != source:
-                self.shell.network.send(key, wire.EvidenceFound(evidence))
-        self.driver.post(contract.EvidenceSeen(evidence))
-
-    @property
-    def evidence(self) -> tuple[Evidence, ...]:
-        """Contradictions seen, oldest first."""
-        return self._evidence.all()
-
-    # ------------------------------------------------------------------------- transactions
-
-    def _has_transaction(self, txid: TxId) -> bool:
-        return txid in self.mempool or self.ledger.transaction(txid) is not None
-
-    def _raw_transaction(self, txid: TxId) -> bytes | None:
-        transaction = self.mempool.get(txid)
-        return None if transaction is None else transaction.raw
-
-    def _transactions_changed(self) -> None:
-        waiting = self.mempool.waiting()
-        if (waiting > 0) != self._some_waiting:
-            self._some_waiting = waiting > 0
-            self.idle_since_ms = self._steady()
-            self.driver.post(contract.TransactionsWaiting(waiting))
-        if waiting and self.builder.waiting:
-            self.builder.wake(self._producer(), self.shell.clock())
-
-    def _mempool_moved(self, moved: HeadMoved) -> None:
-        outcome = self.mempool.moved(
-            moved.removed, moved.added, self.ledger, self._head_height(), self._steady()
-        )
-        for transaction, code in outcome.dropped:
-            self.feed.publish(feed.TransactionDropped(transaction.id, code))
-        for transaction in outcome.expired:
-            self.feed.publish(feed.TransactionDropped(transaction.id, "expired"))
-        if outcome.returned:
-            ids = [transaction.id for transaction in outcome.returned]
-            self._do(self.gossip.announce(ids, self._steady(), None))
-        self._transactions_changed()
 
     # ------------------------------------------------------------------------------ actions
 
@@ -547,29 +443,21 @@ class NodeCore:
             case actions.Disconnect(peer=peer, reason=reason, sentence=sentence):
                 self.shell.network.disconnect(peer, reason, sentence)
             case actions.TransactionsReceived(peer=peer, transactions=transactions):
-                self._transactions_received(peer, transactions)
+                self.transactions.received(peer, transactions)
             case actions.BlockReceived(peer=peer, block=block, proof=proof, origin=origin):
                 self.importer.offer(Arrival(block, origin, peer), self.shell.clock().wall_ms)
                 if proof is not None:
-                    self._proof_received(block.id, proof, peer)
+                    self.inbox.proof(block.id, proof, peer)
             case actions.ProofReceived(peer=peer, block_id=block_id, proof=proof):
-                self._proof_received(block_id, proof, peer)
+                self.inbox.proof(block_id, proof, peer)
             case actions.SyncingChanged(syncing=syncing):
                 self.driver.post(contract.SyncChanged(syncing))
-
-    def _transactions_received(self, peer: bytes, transactions: Sequence[Transaction]) -> None:
-        results = self.submit(transactions, source=peer)
-        if any(e is not None and e.code in ("bad-signature", "wrong-witness") for e in results):
-            self.shell.network.misbehaved(peer, "invalid-transaction")
 
     # ------------------------------------------------------------------------------- small
 
     def _producer(self) -> Address:
         """Who stands as producer in a block made here: members are named by their own key."""
         return self.me if self.rules.properties.has_validators else self.payout
-
-    def _head_height(self) -> int:
-        return self.ledger.height(self.ledger.head())
 
     def _steady(self) -> int:
         return self.shell.clock().steady_ms
@@ -578,19 +466,9 @@ class NodeCore:
         delay_ms = max(1, wall_ms - self.shell.clock().wall_ms)
         self.shell.timers.set(("held",), delay_ms)
 
+    def _wake_waiting_builds(self) -> None:
+        if self.builder.waiting:
+            self.builder.wake(self._producer(), self.shell.clock())
+
     def _wake_builder(self, steady_ms: int) -> None:
         self.shell.timers.set(("build",), max(0, steady_ms - self._steady()))
-
-    def _request(self, done: Callable[[str], None]) -> int | None:
-        if len(self._requests) >= REQUESTS_MAX:
-            done("too many requests are open")
-            return None
-        self._next_request += 1
-        self._requests[self._next_request] = done
-        return self._next_request
-
-    def _answer_reads(self) -> None:
-        final = self.ledger.height(self.ledger.confirmed())
-        for request in [r for r, height in self._reads.items() if height <= final]:
-            del self._reads[request]
-            self._requests.pop(request)("")

@@ -225,7 +225,7 @@ async def command(context: Context, request: web.Request) -> CommandAnswer:
             outcome.set_result(text)
 
     with context.runtime.our_part():
-        context.core.command(body.name, tuple(body.arguments), done)
+        context.core.requests.command(body.name, tuple(body.arguments), done)
     context.runtime.wake()
     try:
         async with asyncio.timeout(COMMAND_TIMEOUT_S):

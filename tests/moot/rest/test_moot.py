@@ -164,7 +164,7 @@ async def test_no_faucet_where_none_is_set_up(node: OneNode, api: Api) -> None:
 async def test_evidence_is_listed_with_who_is_guilty(node: OneNode, api: Api) -> None:
     assert (await api.get("/moot/evidence")).value == {"evidence": []}
     # What the rules of now cannot judge is listed without a name.
-    node.core._evidence.add(Evidence("pbft", b"\x01", b"\x02"), KEYS[0].address)
+    node.core.inbox.evidence.add(Evidence("pbft", b"\x01", b"\x02"), KEYS[0].address)
     (listed,) = (await api.get("/moot/evidence")).value["evidence"]
     assert listed == {"engine": "pbft", "guilty": "", "first": "01", "second": "02"}
     assert "moot_consensus_byzantine_validators 0.0" in (await api.get("/metrics")).text

@@ -9,8 +9,8 @@ MUTANT = Mutant(
     source="CometBFT, GHSA-f3w5-v9xx-rp8p (forged light-client headers)",
     rewrites=(
         Rewrite(
-            "moot.node.core:NodeCore._proof_received",
-            "self.gate.check_proof(rules, head, proof, self.ledger.validators(head.previous))",
+            "moot.node.consensus_inbox:ConsensusInbox.proof",
+            "self._gate.check_proof(rules, head, proof, self._ledger.validators(head.previous))",
             "pass",
         ),
     ),
