@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import msgspec
 
@@ -18,11 +18,12 @@ from chain.state.proofs import (
     EMPTY_ROOT,
     OtherLeaf,
     StateProof,
+    leaf_hash,
     path_of,
     verify_state_proof,
 )
 
-__all__ = ["EMPTY", "StateTree", "verify_state_proof"]
+__all__ = ["EMPTY", "StateTree", "Subtree", "subtree_hash", "verify_state_proof"]
 
 _sha256 = hashlib.sha256
 _MASKS: Final = tuple(128 >> bit for bit in range(8))
@@ -111,6 +112,27 @@ class StateTree:
         other = OtherLeaf(node.path, _sha256(node.value).digest())
         return StateProof(tuple(siblings), other=other)
 
+    def subtrees(self, bytes_max: int) -> Iterator[Subtree]:
+        """The tree cut into subtrees that lie side by side and cover it, in order of path.
+
+        Each is as large as it may be without its keys and values passing ``bytes_max``; a single
+        leaf may. Which subtrees these are follows from the tree alone. An empty one is among them:
+        it shows that nothing lies there.
+        """
+        waiting: list[tuple[_Node, int, tuple[bytes, ...]]] = [(self._top, 0, ())]
+        while waiting:
+            node, start, siblings = waiting.pop()
+            items = _gathered(node, bytes_max)
+            if items is not None:
+                yield Subtree(start.to_bytes(32, "big"), siblings, tuple(items))
+                continue
+            assert type(node) is _Inner, "a single leaf is never cut"
+            left = EMPTY_ROOT if node.left is None else node.left.hash
+            right = EMPTY_ROOT if node.right is None else node.right.hash
+            half = 1 << (DEPTH_MAX - 1 - len(siblings))
+            waiting.append((node.right, start + half, (*siblings, left)))
+            waiting.append((node.left, start, (*siblings, right)))
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values, ordered by sha256(key)."""
         waiting: list[_Node] = [self._top]
@@ -121,6 +143,54 @@ class StateTree:
                 node = node.left
             if node is not None:
                 yield node.key, node.value
+
+
+class Subtree(NamedTuple):
+    """All leaves below one node of a tree.
+
+    ``start``: the lowest path that leads there (32 bytes); as many of its bits as there are
+    ``siblings`` lead from the root to the node. ``siblings``: hashes beside that way, the root's
+    child first. ``items``: keys and values, ordered by sha256(key).
+    """
+
+    start: bytes
+    siblings: tuple[bytes, ...]
+    items: tuple[tuple[bytes, bytes], ...]
+
+
+def subtree_hash(items: Mapping[bytes, bytes], depth: int) -> bytes:
+    """The hash of the node at ``depth`` below which just these leaves lie.
+
+    Their paths share their first ``depth`` bits. No value is empty.
+    """
+    if not items:
+        return EMPTY_ROOT
+    leaves: dict[bytes, _Leaf | None] = {}
+    for key, value in items.items():
+        path = path_of(key)
+        leaves[path] = _Leaf(leaf_hash(path, _sha256(value).digest()), path, key, value)
+    paths = sorted(leaves)
+    node = _merge(None, leaves, paths, 0, len(paths), depth)
+    assert node is not None
+    return node.hash
+
+
+def _gathered(node: _Node, bytes_max: int) -> list[tuple[bytes, bytes]] | None:
+    """What lies below ``node``, in order of path; None where it is more than ``bytes_max``."""
+    items: list[tuple[bytes, bytes]] = []
+    size = 0
+    waiting: list[_Node] = [node]
+    while waiting:
+        below = waiting.pop()
+        while type(below) is _Inner:
+            waiting.append(below.right)
+            below = below.left
+        if below is not None:
+            size += len(below.key) + len(below.value)
+            items.append((below.key, below.value))
+            if size > bytes_max and type(node) is _Inner:
+                return None
+    return items
 
 
 def _join(left: _Node, right: _Node) -> _Node:
