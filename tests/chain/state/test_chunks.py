@@ -65,7 +65,7 @@ def _tampered(chunk: StateChunk) -> list[StateChunk]:
         lies.append(msgspec.structs.replace(chunk, items=items[::-1]))
     if siblings:
         lies.append(msgspec.structs.replace(chunk, siblings=siblings[:-1]))
-        lies.append(msgspec.structs.replace(chunk, siblings=siblings[::-1] + (bytes(32),)))
+        lies.append(msgspec.structs.replace(chunk, siblings=(*siblings[::-1], bytes(32))))
         flipped = (chunk.first ^ (1 << (256 - len(siblings)))).to_bytes(32, "big")
         lies.append(msgspec.structs.replace(chunk, start=flipped))
     lies.append(msgspec.structs.replace(chunk, siblings=(*siblings, bytes(32))))
