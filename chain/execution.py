@@ -1,7 +1,7 @@
 """Execution: what a block's transactions and its engine's claims do to the state.
 
 One function of (parent state, block) to (state, receipts), the same on every node: no clock, no
-randomness, integers only. Amounts move; they are made only by the engine's StateChanges, and
+randomness, integers only. Amounts move; they are made only by the engine's Mints, and
 their sum, kept under SUPPLY_KEY, never passes SUPPLY_MAX (CVE-2010-5139 is why that is checked).
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from chain import codec
 from chain.address import KEY, POLICY, Address
-from chain.changes import StateChange
+from chain.changes import LeaveJoint, Mint, StateChange
 from chain.codec import Record, Uint
 from chain.errors import InvalidBlock, InvalidTransaction
 from chain.genesis import SUPPLY_MAX, Limits
@@ -21,14 +22,17 @@ from chain.state.accounts import (
     ACCOUNT_PREFIX,
     MATURING_PREFIX,
     SUPPLY_KEY,
+    VALIDATORS_KEY,
     Account,
     Maturing,
     account_key,
     encode_account,
     encode_maturing,
     encode_supply,
+    encode_validators,
     get_maturing,
     get_supply,
+    get_validators,
     maturing_key,
 )
 from chain.state.tree import StateTree
@@ -185,13 +189,15 @@ class BlockExecution:
     def finish(self, changes: tuple[StateChange, ...]) -> Executed:
         """Applies the engine's changes and closes the block.
 
-        The fees go on top of the first change; without changes, to the producer. What matures at
-        or below this height is paid at once, the rest waits under its height. Raises InvalidBlock
-        ("supply-overflow") where more would be minted than may ever exist.
+        The fees go on top of the first mint; without one, to the producer. What matures at or
+        below this height is paid at once, the rest waits under its height. Raises InvalidBlock:
+        "supply-overflow" where more would be minted than may ever exist, "not-joint" where the
+        engine leaves a joint configuration that the state is not in.
         """
         assert not self._finished, "the block is finished"
         self._finished = True
-        reward = sum(change.amount for change in changes)
+        mints = tuple(change for change in changes if isinstance(change, Mint))
+        reward = sum(mint.amount for mint in mints)
         supply = get_supply(self._parent)
         if supply + reward > SUPPLY_MAX:
             raise InvalidBlock("supply-overflow", "the block mints more than may ever exist")
@@ -204,7 +210,9 @@ class BlockExecution:
         if reward:
             writes[SUPPLY_KEY] = encode_supply(supply + reward)
             undo[SUPPLY_KEY] = encode_supply(supply)
-        credits = self._credit(changes, writes, undo)
+        if any(isinstance(change, LeaveJoint) for change in changes):
+            self._leave_joint(writes, undo)
+        credits = self._credit(mints, writes, undo)
         before = self._before
         for address, (nonce, balance) in self._accounts.items():
             if before[address] != (nonce, balance):
@@ -273,28 +281,37 @@ class BlockExecution:
         balances[recipient] = received + amount
         return ""
 
+    def _leave_joint(
+        self, writes: dict[bytes, bytes | None], undo: dict[bytes, bytes | None]
+    ) -> None:
+        joint = get_validators(self._parent)
+        if not joint.outgoing:
+            raise InvalidBlock("not-joint", "no joint configuration is there to be left")
+        writes[VALIDATORS_KEY] = encode_validators(replace(joint, outgoing=()))
+        undo[VALIDATORS_KEY] = encode_validators(joint)
+
     def _credit(
         self,
-        changes: tuple[StateChange, ...],
+        mints: tuple[Mint, ...],
         writes: dict[bytes, bytes | None],
         undo: dict[bytes, bytes | None],
     ) -> tuple[Credit, ...]:
-        """Pays changes and fees now, or puts them into the queues of their heights."""
-        if not changes:
-            changes = (StateChange(self.producer, 0, 0),)
+        """Pays mints and fees now, or puts them into the queues of their heights."""
+        if not mints:
+            mints = (Mint(self.producer, 0, 0),)
         credits: list[Credit] = []
         queues: dict[int, list[Maturing]] = {}
         fees = self.fees
-        for change in changes:
-            credit = Credit(change.recipient, change.amount + fees)
+        for mint in mints:
+            credit = Credit(mint.recipient, mint.amount + fees)
             fees = 0
             if credit.amount == 0:
                 continue
             credits.append(credit)
-            if change.mature_height <= self.height:
+            if mint.mature_height <= self.height:
                 self._pay(credit.recipient, credit.amount)
             else:
-                queues.setdefault(change.mature_height, []).append(
+                queues.setdefault(mint.mature_height, []).append(
                     Maturing(credit.recipient, credit.amount)
                 )
         for height, added in queues.items():

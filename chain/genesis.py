@@ -12,13 +12,14 @@ from chain.address import PREFIXES, Address
 from chain.codec import Record, Uint
 from chain.errors import InvalidEncoding
 from chain.hashing import ZERO_HASH
-from chain.validators import Validator, ValidatorSet, validator_set
+from chain.validators import VALIDATORS_MAX, Validator, ValidatorSet, validator_set
 
 COIN = 100_000_000
 """Base units in a coin."""
 SUPPLY_MAX = 2**62
 """No sum of balances may pass this: sums of any two amounts stay inside 63 bits."""
-FORMAT = 1
+FORMAT = 2
+"""2: validator sets may be joint (``outgoing``) and members learners (weight 0)."""
 
 Parameter = tuple[str, int | str]
 
@@ -76,7 +77,11 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     def check(self) -> None:
         """Raises InvalidEncoding with a sentence for the first thing that is wrong."""
         if self.format != FORMAT:
-            raise InvalidEncoding("genesis-format", f"genesis format {self.format} is not known")
+            raise InvalidEncoding(
+                "genesis-format",
+                f"genesis format {self.format} where this Moot knows {FORMAT}; make a new genesis "
+                "with it, or run the chain with the Moot that made it",
+            )
         if self.network not in PREFIXES:
             raise InvalidEncoding("genesis-network", f"network must be one of {list(PREFIXES)}")
         if self.time_ms // 1000 >= 2**32:
@@ -92,6 +97,12 @@ class Genesis(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
                 raise InvalidEncoding("genesis-parameters", "parameters are sorted, each once")
         if len({v.address for v in self.validators}) != len(self.validators):
             raise InvalidEncoding("genesis-validators", "a validator is listed twice")
+        if len(self.validators) > VALIDATORS_MAX:
+            raise InvalidEncoding("genesis-validators", f"more than {VALIDATORS_MAX} validators")
+        if self.validators and not any(v.weight for v in self.validators):
+            raise InvalidEncoding(
+                "genesis-validators", "no validator has a vote (a weight above 0)"
+            )
         owners = [allocation.address for allocation in self.allocations]
         if len(set(owners)) != len(owners):
             raise InvalidEncoding("genesis-allocations", "an address is given coins twice")

@@ -100,6 +100,13 @@ Synchrony = Literal["asynchronous", "partial", "clocks"]
 FinalityKind = Literal[
     "immediate", "checkpoint", "irreversible", "depth", "majority-on-top", "none"
 ]
+Membership = Literal["none", "at-once", "joint"]
+"""How a change of members that the voters wished takes effect (chain.membership executes it).
+
+"none": no transaction changes the members. "at-once": the state's set changes in that block and
+decides ``validator_lag`` blocks later. "joint": the state's set becomes a joint one of old and new
+voters, until a later block's claims leave it (LeaveJoint); no second change is taken meanwhile.
+"""
 
 
 class Properties(msgspec.Struct, frozen=True):
@@ -120,6 +127,8 @@ class Properties(msgspec.Struct, frozen=True):
     """False: "finalized" means confirmed by policy, and checkers demand convergence instead."""
     mints_when_idle: bool
     """True: blocks come on a schedule, whether or not a transaction waits."""
+    membership: Membership
+    """Where it is not "none", ``quorum`` of the voters is also what changes the members."""
     needs: str
     """One plain sentence: what must hold for the claims to hold."""
 

@@ -12,7 +12,7 @@ from consensus.pbft.messages import CommitCertificate, PreparedCertificate, Sign
 
 def primary_of(members: ValidatorSet, view: int) -> Address:
     """p = v mod n, in address order (section 4)."""
-    return members.members[view % len(members)].address
+    return members.voters[view % len(members)].address
 
 
 def check_commit_certificate(certificate: CommitCertificate, members: ValidatorSet) -> None:

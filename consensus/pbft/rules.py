@@ -31,6 +31,7 @@ PROPERTIES: Final = Properties(
     linearizable_reads=False,
     finalizes=True,
     mints_when_idle=False,
+    membership="at-once",
     needs="fewer than a third of the validators are faulty, and messages arrive in the end",
 )
 

@@ -55,7 +55,7 @@ def vote_rows(
                 view_changes[member.address].view if member.address in view_changes else "-"
             ),
         }
-        for member in members.members
+        for member in members.voters
     )
 
 
@@ -68,7 +68,7 @@ def missing_members(
     primary: Address,
 ) -> tuple[str, int, int, tuple[Address, ...]]:
     """What is counted now: its name, how many came, how many are needed, who is missing."""
-    everyone = [member.address for member in members.members]
+    everyone = [member.address for member in members.voters]
     quorum = quorum_byzantine(len(members))
     height, view = record.height, record.view
     if not record.active:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chain.address import Address
 from chain.block import BlockHead
-from chain.changes import StateChange
+from chain.changes import Mint, StateChange
 from chain.errors import InvalidBlock, InvalidProof
 from chain.hashing import BlockId
 from chain.header import VERSION
@@ -32,6 +32,7 @@ PROPERTIES = Properties(
     linearizable_reads=False,
     finalizes=False,
     mints_when_idle=True,
+    membership="none",
     needs=(
         "Honest miners hold more than half of the hash power, blocks travel much faster than they "
         "are found, and clocks agree within the chain's future limit (2 hours by default)."
@@ -108,7 +109,7 @@ class PowRules:
         Also where the subsidy has run out, so that fees ripen like rewards.
         """
         return (
-            StateChange(
+            Mint(
                 block.manifest.producer,
                 block.manifest.reward,
                 block.height + self.parameters.maturity,

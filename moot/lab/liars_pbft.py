@@ -171,7 +171,7 @@ class Usurper(Liar):
             return (effect,)
         members = self.node.running.ledger.validators(self.node.running.ledger.head())
         view = message.view + 1
-        while members.members[view % len(members)].address != self.me:
+        while members.voters[view % len(members)].address != self.me:
             view += 1
         some = self.rng.sample(self.peers, len(self.peers) - 1)
         others = [peer for peer in self.peers if peer not in some]

@@ -12,7 +12,7 @@ import msgspec
 
 from chain.address import KEY, POLICY, Address
 from chain.block import Block, BlockHead
-from chain.changes import StateChange
+from chain.changes import Mint, StateChange
 from chain.errors import InvalidBlock
 from chain.execution import total_supply
 from chain.genesis import Genesis
@@ -109,7 +109,7 @@ class NaiveLedger:
             self._give(recipient, amount)
         receipts = [self._execute(transaction) for transaction in block.transactions]
         fees = sum(receipt.fee for receipt in receipts)
-        paid = list(changes)
+        paid = [change for change in changes if isinstance(change, Mint)]
         if not paid:
             self._give(block.manifest.producer, fees)
         for number, change in enumerate(paid):

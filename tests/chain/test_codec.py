@@ -246,7 +246,8 @@ BOUNDS = [
     msgspec.structs.replace(BLOCK.head, branch=(bytes(31),)),
     msgspec.structs.replace(GENESIS, name=""),
     msgspec.structs.replace(GENESIS, eras=()),
-    Validator(A, 0),
+    Validator(A, -1),
+    Validator(A, 2**32 + 1),
     Validator(A, 1, "n" * 65),
 ]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.changes import StateChange
+from chain.changes import LeaveJoint, Mint
 from chain.errors import InvalidBlock, InvalidTransaction
 from chain.execution import (
     ActionResult,
@@ -19,9 +19,18 @@ from chain.execution import (
 )
 from chain.genesis import COIN, SUPPLY_MAX, Genesis, Limits
 from chain.ledger import genesis_state
-from chain.state.accounts import Account, get_account, get_maturing, get_supply
+from chain.state.accounts import (
+    VALIDATORS_KEY,
+    Account,
+    encode_validators,
+    get_account,
+    get_maturing,
+    get_supply,
+    get_validators,
+)
 from chain.state.tree import EMPTY, StateTree
 from chain.transaction import ATOMIC, BUNDLE, Transaction, Transfer
+from chain.validators import Validator, validator_set
 from tests.support.chains import FEE, address, make_genesis, make_transaction, transfer
 
 CHAIN = bytes(32)
@@ -222,7 +231,7 @@ def test_one_recipient_may_be_paid_several_times_also_the_sender() -> None:
 def test_fees_go_on_top_of_the_first_change() -> None:
     execution = begin()
     execution.apply(pay(0, 1, 1, 0))
-    executed = execution.finish((StateChange(address(7), 50, 0), StateChange(address(8), 3, 1)))
+    executed = execution.finish((Mint(address(7), 50, 0), Mint(address(8), 3, 1)))
     assert balances(executed, 7, 8, 9) == [50 + FEE, 3, 0]
     assert executed.reward == 53
     assert get_supply(executed.state) == total_supply(executed.state) == 30 * COIN + 53
@@ -231,11 +240,11 @@ def test_fees_go_on_top_of_the_first_change() -> None:
 def test_a_reward_waits_for_its_height_with_the_fees() -> None:
     execution = begin()
     execution.apply(pay(0, 1, 1, 0))
-    first = execution.finish((StateChange(address(7), 50, 3),))
+    first = execution.finish((Mint(address(7), 50, 3),))
     assert balances(first, 7) == [0]
     assert [entry.amount for entry in get_maturing(first.state, 3)] == [50 + FEE]
     assert get_supply(first.state) == total_supply(first.state) == 30 * COIN + 50
-    second = begin(first.state, height=2).finish((StateChange(address(8), 5, 3),))
+    second = begin(first.state, height=2).finish((Mint(address(8), 5, 3),))
     assert [entry.amount for entry in get_maturing(second.state, 3)] == [50 + FEE, 5]
     third = begin(second.state, height=3)
     assert third.account(address(7)).balance == 50 + FEE
@@ -245,7 +254,7 @@ def test_a_reward_waits_for_its_height_with_the_fees() -> None:
 
 
 def test_what_matures_can_be_spent_in_that_block() -> None:
-    state = begin().finish((StateChange(address(7), COIN, 2),)).state
+    state = begin().finish((Mint(address(7), COIN, 2),)).state
     execution = begin(state, height=2)
     assert execution.apply(pay(7, 8, COIN - FEE, 0)).ok
     assert balances(execution.finish(()), 7, 8) == [0, COIN - FEE]
@@ -253,14 +262,12 @@ def test_what_matures_can_be_spent_in_that_block() -> None:
 
 def test_no_block_mints_past_the_greatest_supply() -> None:
     room = SUPPLY_MAX - 30 * COIN
-    assert begin().finish((StateChange(address(7), room, 0),)).reward == room
+    assert begin().finish((Mint(address(7), room, 0),)).reward == room
     with pytest.raises(InvalidBlock) as caught:
-        begin().finish((StateChange(address(7), room + 1, 0),))
+        begin().finish((Mint(address(7), room + 1, 0),))
     assert caught.value.code == "supply-overflow"
     with pytest.raises(InvalidBlock):
-        begin().finish(
-            (StateChange(address(7), 2**63 - 1, 0), StateChange(address(7), 2**63 - 1, 9))
-        )
+        begin().finish((Mint(address(7), 2**63 - 1, 0), Mint(address(7), 2**63 - 1, 9)))
 
 
 def test_amounts_near_the_limit_do_not_overflow() -> None:
@@ -274,14 +281,36 @@ def test_amounts_near_the_limit_do_not_overflow() -> None:
     assert total_supply(execution.finish(()).state) == SUPPLY_MAX
 
 
+def test_a_joint_configuration_is_left_once() -> None:
+    old, new = Validator(address(1), 1, "old"), Validator(address(2), 1, "new")
+    joint = validator_set([new, Validator(address(3), 0)], outgoing=[old])
+    state = EMPTY.update({VALIDATORS_KEY: encode_validators(joint)})
+    executed = begin(state).finish((LeaveJoint(), Mint(address(7), 5, 0)))
+    assert get_validators(executed.state) == validator_set(joint.members)
+    assert executed.reward == 5 and executed.credits == (Credit(address(7), 5),)
+    assert executed.state.update(executed.undo).root == state.root
+    with pytest.raises(InvalidBlock) as caught:
+        begin(executed.state, height=2).finish((LeaveJoint(),))
+    assert caught.value.code == "not-joint"
+
+
+def test_fees_go_to_the_producer_where_changes_mint_nothing() -> None:
+    old = Validator(address(1), 1)
+    joint = validator_set([old], outgoing=[old])
+    state = genesis_state(make_genesis()).update({VALIDATORS_KEY: encode_validators(joint)})
+    execution = begin(state)
+    execution.apply(pay(0, 1, 1, 0))
+    assert [credit.amount for credit in execution.finish((LeaveJoint(),)).credits] == [FEE]
+
+
 def test_a_change_of_nothing_credits_nobody() -> None:
-    executed = begin().finish((StateChange(address(7), 0, 0),))
+    executed = begin().finish((Mint(address(7), 0, 0),))
     assert executed.credits == () and executed.writes == {}
 
 
 def test_an_account_that_is_emptied_before_its_first_nonce_leaves_no_entry() -> None:
     state = EMPTY
-    executed = begin(state).finish((StateChange(address(7), 5, 0),))
+    executed = begin(state).finish((Mint(address(7), 5, 0),))
     assert executed.undo[b"a" + address(7)] is None
     back = executed.state.update(executed.undo)
     assert back.root == state.root
@@ -325,7 +354,7 @@ def test_execution_conserves_the_supply_and_can_be_undone(
                 execution.apply(many(sender, nonce, mode, *moved))
             except InvalidTransaction as error:
                 assert error.code == "insufficient-balance"
-        changes = tuple(StateChange(address(n), a, height + later) for n, a, later in rewarded)
+        changes = tuple(Mint(address(n), a, height + later) for n, a, later in rewarded)
         executed = execution.finish(changes)
         minted += executed.reward
         assert executed.reward == sum(change.amount for change in changes)

@@ -17,7 +17,7 @@ from chain import codec
 from chain.address import POLICY, Address, key_address
 from chain.bech32m import parse_address, show_address
 from chain.block import Block, BlockHead, parse_block
-from chain.genesis import Allocation, Era, Genesis, Limits
+from chain.genesis import FORMAT, Allocation, Era, Genesis, Limits
 from chain.genesis_file import genesis_from_json, genesis_to_json
 from chain.hashing import show_id
 from chain.header import VERSION, Header, parse_header
@@ -66,6 +66,10 @@ MEMBERS = validator_set(
     ],
     bytes(range(32)),
 )
+JOINT = validator_set(
+    [Validator(address_of(BEN), 2, "ben"), Validator(bytes(33), 0, "learner")],
+    outgoing=[Validator(address_of(ANN), 1, "ann")],
+)
 MANIFEST = Manifest(
     300,
     1_700_000_000_123,
@@ -86,7 +90,7 @@ HEADER = Header(
 )
 BLOCK = Block(HEADER, MANIFEST, (SIMPLE, ELABORATE), b"a seal")
 GENESIS = Genesis(
-    1,
+    FORMAT,
     "format vectors",
     "test",
     1_700_000_000_000,
@@ -120,6 +124,7 @@ def make() -> dict[str, Any]:
             for transaction in (SIMPLE, ELABORATE)
         ],
         "validator_set": {"raw": codec.encode(MEMBERS).hex(), "hash": MEMBERS.hash.hex()},
+        "joint_validator_set": {"raw": codec.encode(JOINT).hex(), "hash": JOINT.hash.hex()},
         "manifest": {"raw": MANIFEST.raw.hex(), "leaf": MANIFEST.leaf.hex()},
         "header": {"raw": HEADER.raw.hex(), "encoded": codec.encode(HEADER).hex()},
         "block": {"raw": BLOCK.raw.hex(), "id": BLOCK.id.hex(), "shown": show_id(BLOCK.id)},

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from chain import codec
 from chain.address import key_address
 from chain.errors import InvalidEncoding
-from chain.genesis import SUPPLY_MAX, Allocation, Era, Genesis, Limits, era_at
+from chain.genesis import FORMAT, SUPPLY_MAX, Allocation, Era, Genesis, Limits, era_at
 from chain.hashing import sha256d
 from chain.validators import (
+    VALIDATORS_MAX,
     Validator,
     faults_byzantine,
     faults_crash,
@@ -78,8 +79,42 @@ def test_weight_counts_a_member_once_and_strangers_not_at_all():
 
 
 def test_a_member_twice_is_our_mistake():
+    twice = [Validator(key_address(bytes(32)), 1)] * 2
     with pytest.raises(AssertionError):
-        validator_set([Validator(key_address(bytes(32)), 1)] * 2)
+        validator_set(twice)
+    with pytest.raises(AssertionError):
+        validator_set(twice[:1], outgoing=twice)
+
+
+def members_of(**weights: int) -> list[Validator]:
+    return [Validator(key_address(name.encode() * 32), w, name) for name, w in weights.items()]
+
+
+def test_learners_are_members_without_a_vote():
+    made = validator_set(members_of(a=1, b=0, c=3))
+    a, b, c = (member.address for member in made.members)
+    assert [voter.name for voter in made.voters] == ["a", "c"]
+    assert [learner.name for learner in made.learners] == ["b"]
+    assert len(made) == 2 and b not in made and a in made and c in made
+    assert made.index == {a: 0, c: 1} and set(made.by_address) == made.listed == {a, b, c}
+    assert made.decided_by([a, c], majority)
+    assert not made.decided_by([a, b, b], majority), "a learner's word counts nothing"
+
+
+def test_a_joint_set_needs_a_quorum_of_both_halves():
+    joint = validator_set(members_of(c=1, d=1, e=1), outgoing=members_of(a=1, b=1, c=1))
+    a, b, c, d, e = sorted(joint.listed)
+    assert not joint.decided_by([c, d, e], majority), "new voters alone"
+    assert not joint.decided_by([a, b, c], majority), "old voters alone"
+    assert joint.decided_by([a, c, d], majority) and joint.decided_by([a, b, d, e], majority)
+    assert not joint.decided_by([a, a, d, d], majority), "one voice twice"
+    assert joint.hash != validator_set(joint.members).hash
+    assert a not in joint and len(joint) == 3
+
+
+def test_an_empty_set_decides_nothing():
+    assert not validator_set([]).decided_by([A], lambda n: 0)
+    assert not validator_set(members_of(a=0)).decided_by([A], lambda n: 0)
 
 
 A, B = key_address(b"a" * 32), key_address(b"b" * 32)
@@ -88,7 +123,7 @@ ERA = Era(0, "pow", (("a", 1), ("b", "x")))
 
 def genesis(**changes: object) -> Genesis:
     fields: dict[str, object] = {
-        "format": 1,
+        "format": FORMAT,
         "name": "n",
         "network": "dev",
         "time_ms": 0,
@@ -110,7 +145,8 @@ def test_a_sound_genesis():
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"format": 2}, "genesis-format"),
+        ({"format": 1}, "genesis-format"),
+        ({"format": 3}, "genesis-format"),
         ({"network": "moon"}, "genesis-network"),
         ({"eras": (Era(1, "pow"),)}, "genesis-eras"),
         ({"eras": (Era(0, "pow"), Era(0, "pbft"))}, "genesis-eras"),
@@ -118,6 +154,16 @@ def test_a_sound_genesis():
         ({"eras": (Era(0, "pow", (("b", 1), ("a", 1))),)}, "genesis-parameters"),
         ({"eras": (Era(0, "pow", (("a", 1), ("a", 1))),)}, "genesis-parameters"),
         ({"validators": (Validator(A, 1), Validator(A, 2))}, "genesis-validators"),
+        ({"validators": (Validator(A, 0), Validator(B, 0))}, "genesis-validators"),
+        (
+            {
+                "validators": tuple(
+                    Validator(key_address(n.to_bytes(32, "big")), 1)
+                    for n in range(VALIDATORS_MAX + 1)
+                )
+            },
+            "genesis-validators",
+        ),
         ({"allocations": (Allocation(A, 1), Allocation(A, 2))}, "genesis-allocations"),
         (
             {"allocations": (Allocation(A, SUPPLY_MAX), Allocation(B, 1))},

@@ -104,7 +104,7 @@ async def consensus(context: Context, request: web.Request) -> ConsensusAnswer:
     """What the engine is doing: its own words, votes, who leads, who is missing."""
     core = context.core
     status: Status = core.engine_status()
-    members = core.ledger.validators(core.ledger.head()).members
+    validators = core.ledger.validators(core.ledger.head())
     properties = core.rules.properties
     return ConsensusAnswer(
         engine=core.protocol.name,
@@ -117,10 +117,10 @@ async def consensus(context: Context, request: web.Request) -> ConsensusAnswer:
                 member.weight,
                 member.address in status.missing,
             )
-            for member in members
+            for member in validators.members
         ],
-        quorum=properties.quorum(len(members)),
-        faults=properties.faults(len(members)),
+        quorum=properties.quorum(len(validators)),
+        faults=properties.faults(len(validators)),
         facts=status.facts,
         tables=status.tables,
         why=list(status.why),

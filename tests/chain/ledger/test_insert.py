@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from chain.block import Block, parse_block
-from chain.changes import StateChange
+from chain.changes import Mint, StateChange
 from chain.errors import InvalidBlock, InvalidTransaction
 from chain.genesis import COIN, SUPPLY_MAX, Limits
 from chain.ledger import Ledger, VerifiedSignatures, check_signatures, signature_claim
@@ -110,7 +110,7 @@ def test_a_block_is_no_larger_than_the_chain_allows() -> None:
 
 def test_a_reward_must_be_what_the_claims_mint() -> None:
     ledger = open_ledger()
-    changes = (StateChange(address(5), 50, 0), StateChange(address(6), 7, 9))
+    changes = (Mint(address(5), 50, 0), Mint(address(6), 7, 9))
     block = make_block(ledger, ledger.head(), changes=changes)
     refuse(ledger, block, "wrong-reward")
     ledger.insert(block, 1, changes)
@@ -120,7 +120,7 @@ def test_a_reward_must_be_what_the_claims_mint() -> None:
 def test_no_block_mints_past_the_supply() -> None:
     ledger = open_ledger()
     block = make_block(ledger, ledger.head())
-    refuse(ledger, block, "supply-overflow", (StateChange(address(5), SUPPLY_MAX, 0),))
+    refuse(ledger, block, "supply-overflow", (Mint(address(5), SUPPLY_MAX, 0),))
 
 
 def test_a_double_spend_in_one_block() -> None:
@@ -164,7 +164,7 @@ def test_an_unknown_parent_is_our_mistake() -> None:
 def test_inserting_again_changes_nothing() -> None:
     ledger = open_ledger()
     block = grow(ledger, ledger.head(), weight=5)
-    ledger.insert(block, 7, (StateChange(address(1), 1, 0),))
+    ledger.insert(block, 7, (Mint(address(1), 1, 0),))
     assert ledger.weight(block.id) == 5
     assert ledger.children(ledger.chain_id) == (block.id,)
 

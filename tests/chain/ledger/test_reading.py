@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.changes import StateChange
+from chain.changes import Mint
 from chain.errors import InvalidEncoding
 from chain.genesis import COIN, Era
 from chain.hashing import BlockId
@@ -102,7 +102,7 @@ def test_a_history_is_paged_newest_first(flush: Callable[[Ledger], None]) -> Non
             transfer(chain_id, 0, 1, 5, first, signed=False),
             transfer(chain_id, 0, 1, 7, first + 1, signed=False),
         ]
-        changes = (StateChange(address(1), 100, 0),)
+        changes = (Mint(address(1), 100, 0),)
         block = grow(ledger, ledger.head(), payments, changes=changes)
         ledger.set_head(block.id)
     flush(ledger)
@@ -214,7 +214,7 @@ def test_far_ancestors_are_found_without_a_walk(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("flushed", [False, True])
 def test_a_manifest_is_found_by_its_leaf_and_stands_for_the_reward(flushed: bool) -> None:
     ledger = open_ledger(finalizes=False, flush_depth=1 if flushed else 64, flush_blocks=1)
-    rewarded = grow(ledger, ledger.head(), changes=(StateChange(address(3), COIN, 1),))
+    rewarded = grow(ledger, ledger.head(), changes=(Mint(address(3), COIN, 1),))
     ledger.set_head(rewarded.id)
     extend(ledger, 3)
     found = ledger.transaction(rewarded.manifest.leaf)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.block import Block
-from chain.changes import StateChange
+from chain.changes import Mint, StateChange
 from chain.execution import total_supply
 from chain.genesis import COIN, Genesis
 from chain.hashing import BlockId
@@ -62,7 +62,7 @@ class Forest:
             probe.apply(transaction)
             transactions.append(transaction)
         changes = tuple(
-            StateChange(address(rng.randrange(5)), rng.choice((0, 7, COIN)), height + later)
+            Mint(address(rng.randrange(5)), rng.choice((0, 7, COIN)), height + later)
             for later in rng.choice(((), (0,), (2,), (0, 3), (4, 4)))
         )
         block = make_block(self.ledger, parent, transactions, changes=changes, tag=tag)

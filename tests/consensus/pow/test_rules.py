@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.changes import StateChange
+from chain.changes import Mint
 from chain.errors import InvalidBlock, InvalidProof
 from chain.genesis import Era
 from chain.hashing import BlockId
@@ -169,14 +169,14 @@ def test_asert_counts_from_the_last_block_before_its_era() -> None:
 def test_reward_ripens_for_the_producer(tree: Tree) -> None:
     block = tree.child(tree.genesis, producer=BOB)
     assert tree.rules.author(block.head) == BOB
-    assert tree.rules.state_changes(block.head, tree) == (StateChange(BOB, EASY.subsidy, 1 + 6),)
+    assert tree.rules.state_changes(block.head, tree) == (Mint(BOB, EASY.subsidy, 1 + 6),)
 
 
 def test_fees_ripen_when_the_subsidy_is_gone() -> None:
     rules = PowRules(PowParameters(halving_interval=1))
     tree = Tree(rules)
     head = tree.child(tree.genesis, reward=0, grind_to=2**256).head
-    assert rules.state_changes(head, tree) == (StateChange(ALICE, 0, 101),)
+    assert rules.state_changes(head, tree) == (Mint(ALICE, 0, 101),)
 
 
 def test_nothing_proves_finality_and_nobody_equivocates(tree: Tree) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from chain.block import Block, BlockHead
-from chain.changes import StateChange
+from chain.changes import Mint
 from chain.execution import Receipt
 from chain.hashing import BlockId
 from chain.ledger import Ledger
@@ -143,7 +143,7 @@ def test_the_naive_ledger_by_hand(pbft: Cluster) -> None:
             Transaction(ann, 2, 10, 0, ATOMIC, (Transfer(bob, 0),)),
             Transaction(ann, 3, 10, 0, ATOMIC, (Transfer(bytes([9]) + bytes(32), 1),)),
         ),
-        (StateChange(bob, 100, 1), StateChange(bob, 7, 3)),
+        (Mint(bob, 100, 1), Mint(bob, 7, 3)),
     )
     codes = ["insufficient-funds", "insufficient-funds", "zero-amount", "unknown-recipient-kind"]
     assert [receipt.code for receipt in receipts] == codes

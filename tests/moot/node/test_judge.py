@@ -44,11 +44,11 @@ def next_block(judge: ChainJudge, parent: bytes, *, signed: bool = True, tag: in
 
 def mined(judge: ChainJudge, parent: bytes, producer: int = 0) -> Block:
     """A proof-of-work child of ``parent``: the easiest target, a few tries."""
-    from chain.changes import StateChange
+    from chain.changes import Mint
 
     ledger = judge.ledger
     height = ledger.height(parent) + 1
-    change = StateChange(address(producer), 50 * 10**8, height + 100)
+    change = Mint(address(producer), 50 * 10**8, height + 100)
     block = make_block(ledger, parent, changes=(change,), producer=address(producer))
     header = msgspec.structs.replace(block.header, bits=0x207F_FFFF)
     for nonce in range(1_000):
