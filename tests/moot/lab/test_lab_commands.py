@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from moot.cli import lab as commands
+from moot.cli import lab_campaign
 from moot.cli.lab import lab
 from moot.lab.report import Violation
 from moot.lab.run import Outcome, RunOptions
@@ -79,7 +80,7 @@ def test_a_violated_run_ends_with_1_and_the_line_that_repeats_it(
 
 
 def test_a_campaign_adds_up_what_its_runs_went_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "run", broken)
+    monkeypatch.setattr(lab_campaign, "run", broken)
     arguments = ("campaign", "--nodes", "3-5", "--seeds", "4", "--jobs", "1", *SHORT, "--json")
     result = invoke(*arguments)
     assert result.exit_code == 1
@@ -111,7 +112,7 @@ def test_a_campaign_that_was_cut_off_goes_on(
         done.append(options.seed)
         return broken(options)
 
-    monkeypatch.setattr(commands, "run", count)
+    monkeypatch.setattr(lab_campaign, "run", count)
     journal = tmp_path / "campaign.jsonl"
     arguments = ("campaign", "--nodes", "4", "--jobs", "1", *SHORT, "--resume", str(journal))
     invoke(*arguments, "--seeds", "2")
