@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import click
 
 from moot.cli.common import (
@@ -15,33 +12,21 @@ from moot.cli.common import (
     print_json,
     print_table,
 )
+from moot.cli.numbers import Numbers
 from moot.lab.cost import Cost, NoBlock, measure
 
 NODES_MAX = 100
 
 
-class Sizes(click.ParamType[tuple[int, ...]]):
-    """``3`` or ``3,5,7``."""
-
-    name = "N,N..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        if not re.fullmatch(r"\d{1,3}(,\d{1,3}){0,9}", str(value)):
-            self.fail(f"{value!r} is no list of numbers such as 3,5,7", param, ctx)
-        sizes = tuple(int(word) for word in str(value).split(","))
-        if not all(1 <= size <= NODES_MAX for size in sizes):
-            self.fail(f"a network has 1 to {NODES_MAX} nodes here", param, ctx)
-        return sizes
-
-
 @click.command()
 @engine_option
 @click.option(
-    "--nodes", "sizes", default="3,5,7", show_default=True, type=Sizes(), help="Network sizes."
+    "--nodes",
+    "sizes",
+    default="3,5,7",
+    show_default=True,
+    type=Numbers(NODES_MAX),
+    help="Network sizes.",
 )
 @click.option(
     "--blocks",

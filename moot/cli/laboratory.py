@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from moot.cli.lab import lab
+from moot.cli.lab_bench import bench
 from moot.cli.lab_cost import cost
 from moot.cli.lab_replay import replay
 
+lab.add_command(bench)
 lab.add_command(cost)
 lab.add_command(replay)
 

@@ -78,11 +78,16 @@ class AccountAnswer(msgspec.Struct, frozen=True):
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """What became of one submitted transaction; ``code`` is empty when it was taken."""
+    """What became of one submitted transaction; ``code`` is empty when it was taken.
+
+    ``state`` (see TransactionStatus) and ``height`` are told where the request waited.
+    """
 
     txid: str
     code: str = ""
     sentence: str = ""
+    state: str = ""
+    height: int | None = None
 
 
 class TransactionStatus(msgspec.Struct, frozen=True):

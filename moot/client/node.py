@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import aiohttp
@@ -32,6 +32,8 @@ from moot.client.http import HttpClient
 
 BATCH_MAX: Final = 1_000
 """Transactions or ids in one request; the node allows no more."""
+WAIT_MARGIN_S: Final = 10.0
+"""Seconds beyond those that the node is asked to wait, before it is taken for gone."""
 LONG_POLL_TIMEOUT_S: Final = 90.0
 """Seconds to wait for a mining template that is to differ from the last."""
 FEED_FRAME_SIZE_MAX: Final = 1024 * 1024
@@ -76,8 +78,17 @@ class NodeClient(HttpClient):
         """Balance and nonces of an address."""
         return await self.get(f"/moot/account/{_part(address)}", AccountAnswer)
 
-    async def submit(self, transactions: Sequence[bytes]) -> list[Submitted]:
+    async def submit(
+        self,
+        transactions: Sequence[bytes],
+        *,
+        wait: Literal["committed", "final"] | None = None,
+        wait_s: float = 10.0,
+    ) -> list[Submitted]:
         """Hand in signed transactions (canonical bytes), in order; one result for each.
+
+        ``wait``: the answer comes only when all that were taken are that far, or after ``wait_s``
+        seconds (at most 30).
 
         More than BATCH_MAX go in several requests: when a later one fails, the error says nothing
         of those before it (ask transaction_statuses). Handing in the same again does no harm.
@@ -86,7 +97,13 @@ class NodeClient(HttpClient):
         for start in range(0, len(transactions), BATCH_MAX):
             batch = transactions[start : start + BATCH_MAX]
             body = {"transactions": [raw.hex() for raw in batch]}
-            answer = await self.post("/moot/transactions", body, _Results)
+            path, timeout_s = "/moot/transactions", None
+            if wait is not None:
+                path += f"?wait={wait}&seconds={wait_s:g}"
+                timeout_s = wait_s + WAIT_MARGIN_S
+            answer = self.decode(
+                await self.request("POST", path, json=body, timeout_s=timeout_s), _Results
+            )
             self._check_count(len(answer.results), len(batch))
             results += answer.results
         return results

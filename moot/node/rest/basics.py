@@ -16,6 +16,7 @@ from chain.transaction import Transaction, parse_transaction
 from moot import __version__
 from moot.node.rest.context import Context
 from moot.node.rest.routes import Problem, Table
+from moot.node.rest.waiting import WAIT_S_MAX, Goal, TooManyWait
 
 SUBMIT_MAX = 1_000
 """Transactions in one POST."""
@@ -152,18 +153,34 @@ class SubmitBody(msgspec.Struct):
 
 
 class SubmitResult(msgspec.Struct):
+    """``state`` and ``height`` are told where the request waited (see TransactionState)."""
+
     txid: str
     code: str
     sentence: str
+    state: str = ""
+    height: int | None = None
 
 
 class SubmitAnswer(msgspec.Struct):
     results: list[SubmitResult]
 
 
-@table.add("POST", "/moot/transactions", SubmitAnswer, body=SubmitBody, errors=(415,))
+@table.add(
+    "POST",
+    "/moot/transactions",
+    SubmitAnswer,
+    body=SubmitBody,
+    query={
+        "wait": "committed or final: answer when all that were taken are that far, or were dropped",
+        "seconds": f"how long to wait at most, up to {WAIT_S_MAX:g} (default: 10)",
+    },
+    errors=(415,),
+    waits=True,
+)
 async def submit(context: Context, request: web.Request) -> SubmitAnswer:
     """Submit up to 1,000 transactions (hex); each gets a result of its own."""
+    wish = _wish(request)
     body = await context.json(request, SubmitBody)
     results: list[SubmitResult] = []
     parsed: list[tuple[int, Transaction]] = []
@@ -179,7 +196,42 @@ async def submit(context: Context, request: web.Request) -> SubmitAnswer:
     for (place, transaction), refusal in zip(parsed, outcomes, strict=True):
         code, sentence = ("", "") if refusal is None else (refusal.code, refusal.sentence)
         results[place] = SubmitResult(show_id(transaction.id), code, sentence)
+    if wish is not None:
+        await _wait(context, results, *wish)
     return SubmitAnswer(results)
+
+
+def _wish(request: web.Request) -> tuple[Goal, float] | None:
+    """What to wait for, and how many seconds; None: for nothing. Raises Problem 400."""
+    goal = request.query.get("wait")
+    if goal is None:
+        return None
+    if goal not in ("committed", "final"):
+        raise Problem(400, "unknown-wait", "wait is committed or final")
+    text = request.query.get("seconds", "10")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= WAIT_S_MAX:
+        raise Problem(400, "bad-seconds", f"seconds is a number up to {WAIT_S_MAX:g}")
+    return ("final" if goal == "final" else "committed"), seconds
+
+
+async def _wait(context: Context, results: list[SubmitResult], goal: Goal, seconds: float) -> None:
+    """Fills in how far each transaction that was taken got."""
+    taken = [result for result in results if result.code in ("", "already-known")]
+    try:
+        await context.waiting.until([parse_id(r.txid) for r in taken], goal, seconds)
+    except TooManyWait:
+        raise Problem(
+            503,
+            "too-many-wait",
+            "the transactions were taken, but too many requests wait here; ask for their statuses",
+        ) from None
+    for result in taken:
+        state = _state(context, result.txid)
+        result.state, result.height = state.state, state.height
 
 
 class StatusesBody(msgspec.Struct):

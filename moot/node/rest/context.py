@@ -18,6 +18,7 @@ from chain.hashing import BlockId, parse_id
 from chain.transaction import Transaction
 from moot.node.importer import Result
 from moot.node.rest.routes import Problem
+from moot.node.rest.waiting import Waiting
 from p2p.limits import TokenBucket
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Context:
         self.runtime = runtime
         self.feed = feed
         self.monitoring = monitoring
+        self.waiting = Waiting()
         self.body_timeout_s = BODY_TIMEOUT_S
         self._histogram: tuple[int, list[tuple[int, int]]] | None = None
         self.faucet_budget = TokenBucket(1, FAUCET_BURST, runtime.uptime_ms())

@@ -112,6 +112,7 @@ class RestServer:
             extend(app)
         app.on_shutdown.append(self._stop_feeds)
         self._feed.start(self._runtime.core)
+        self.context.waiting.start(self._runtime.core)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -131,6 +132,7 @@ class RestServer:
 
     async def _stop_feeds(self, app: web.Application) -> None:
         self._feed.stop()
+        self.context.waiting.stop()
 
     def _handler(self, route: Route) -> Answering:
         async def handle(request: web.Request) -> web.StreamResponse:
