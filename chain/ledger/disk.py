@@ -7,7 +7,12 @@ prefix  rest of the key              value (canonical encoding unless said other
 ``M``   ``base``                     BaseRow: the block whose state the ``S`` rows hold
 ``M``   ``head``, ``final``          block id (32 raw bytes); hints, trusted only where known
 ``M``   ``record``                   the engine's durable record (raw)
-``S``   state key                    state value of the base block (raw)
+``M``   ``pruned``                   PrunedRow: what is not kept any more; absent: all is kept
+``M``   ``area``                     ``S`` or ``U``: where the base's state lies; absent: ``S``
+``M``   ``staged``                   Snapshot: the one that is being fetched
+``M``   ``kept`` + height (8)        Snapshot: one that is complete here
+``S``   state key                    state value of the base block (raw), or of a staged snapshot
+``U``   state key                    the other one of these two
 ``B``   height (8) + block id        Block, on any branch
 ``I``   block id                     IndexRow: head, weight, skip, hash of the validator set
 ``H``   height (8)                   block id (raw) of the main chain, up to the base
@@ -15,6 +20,9 @@ prefix  rest of the key              value (canonical encoding unless said other
 ``D``   block id                     DeltaRow: state before and after (no engine finality only)
 ``F``   block id                     Proof
 ``V``   hash                         ValidatorSet
+``L``   height (8)                   SetLink: a final block that names another set, with its proof
+``P``   height (8) + path (32)       StateChunk of a snapshot kept here
+``G``   path (32)                    where the staged chunk that starts there ends (zeros: nowhere)
 ``T``   transaction id               PlaceRow, main chain up to the base; a manifest's leaf too
 ``A``   address, height (8), place   empty; place (4) is the position plus one, 0: the reward
 ``C``   address                      AddressStats, main chain up to the base
@@ -54,7 +62,12 @@ BASE_KEY: Final = b"Mbase"
 HEAD_KEY: Final = b"Mhead"
 FINAL_KEY: Final = b"Mfinal"
 RECORD_KEY: Final = b"Mrecord"
+PRUNED_KEY: Final = b"Mpruned"
+AREA_KEY: Final = b"Marea"
 STATE: Final = b"S"
+OTHER_STATE: Final = b"U"
+"""The second area for a state: a fetched one gathers there, and one small write makes it the
+base's. Then they change roles."""
 BODY: Final = b"B"
 HISTORY: Final = b"A"
 
@@ -76,6 +89,19 @@ class BaseRow(Record, frozen=True):
 
     block: Hash
     height: Uint
+
+
+class PrunedRow(Record, frozen=True):
+    """What the database does not hold any more, genesis apart, which it always holds.
+
+    ``bodies_from``: least height of which bodies (with results, undo, proofs, index entries) are
+    kept. ``heads_from``: the same for heads; at most one less. ``swept``: deletion has come
+    this far. What was not swept yet is not claimed either.
+    """
+
+    bodies_from: Uint = 0
+    heads_from: Uint = 0
+    swept: Uint = 0
 
 
 class IndexRow(Record, frozen=True):
@@ -218,6 +244,14 @@ class Disk:
         self._stats: Cache[Address, AddressStats] = Cache(STATS_CACHE)
         self._results: Cache[BlockId, ResultRow] = Cache(BODY_CACHE)
         self._sets: Cache[bytes, ValidatorSet] = Cache(SETS_CACHE)
+        self.pruned = self._read(PRUNED_KEY, PrunedRow) or PrunedRow()
+        self.area = store.get(AREA_KEY) or STATE
+        """Where the base's state lies."""
+
+    @property
+    def other_area(self) -> bytes:
+        """Where a state that is being fetched gathers."""
+        return OTHER_STATE if self.area == STATE else STATE
 
     def write(self, rows: Rows, *, sync: bool) -> None:
         """One atomic write."""
@@ -242,6 +276,10 @@ class Disk:
         return row
 
     def body(self, height: int, block: BlockId) -> Block | None:
+        return None if self.is_pruned(height) else self.stored_body(height, block)
+
+    def stored_body(self, height: int, block: BlockId) -> Block | None:
+        """Also of what is not claimed any more and not deleted yet."""
         body = self._bodies.get(block)
         if body is None:
             key = body_key(height, block)
@@ -263,6 +301,8 @@ class Disk:
         return [key[len(prefix) :] for key, _ in self.store.scan(prefix)]
 
     def id_at(self, height: int) -> BlockId | None:
+        if 0 < height < self.pruned.heads_from:
+            return None
         return self.store.get(height_key(height))
 
     def result(self, block: BlockId) -> ResultRow | None:
@@ -280,6 +320,10 @@ class Disk:
 
     def proof(self, block: BlockId) -> Proof | None:
         return self._read(proof_key(block), Proof)
+
+    def is_pruned(self, height: int) -> bool:
+        """Whether bodies at ``height`` are not kept (any more)."""
+        return 0 < height < self.pruned.bodies_from
 
     def place(self, txid: TxId) -> PlaceRow | None:
         return self._read(place_key(txid), PlaceRow)
@@ -300,9 +344,10 @@ class Disk:
                 self._sets.put(hash_, found)
         return found
 
-    def state_items(self) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self.store.scan(STATE):
-            yield key[len(STATE) :], value
+    def state_items(self, area: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values of the base's state, or of what lies in ``area``."""
+        for key, value in self.store.scan(area or self.area):
+            yield key[1:], value
 
     def history(
         self, address: Address, before: tuple[int, int] | None, count: int

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 
 from chain import codec
 from chain.address import Address
+from chain.block import Block
+from chain.genesis import Genesis
+from chain.ledger.beginning import genesis_credits, genesis_state
 from chain.ledger.disk import (
     BASE_KEY,
-    STATE,
+    GENESIS_KEY,
+    HEAD_KEY,
     AddressStats,
     BaseRow,
     DeltaRow,
     Disk,
+    IndexRow,
     PlaceRow,
+    ResultRow,
     Rows,
     body_key,
     delta_key,
@@ -23,6 +29,7 @@ from chain.ledger.disk import (
     place_key,
     result_key,
     stats_key,
+    validators_key,
 )
 from chain.ledger.touches import Totals, add_stats
 from chain.ledger.tree import Entry
@@ -53,7 +60,7 @@ def advance_rows(disk: Disk, entries: Sequence[Entry]) -> tuple[Rows, Stats]:
         height = entry.height
         rows[height_key(height)] = entry.id
         for key, _, value in entry.changes:
-            rows[STATE + key] = value
+            rows[disk.area + key] = value
         for place, leaf in enumerate(entry.block.leaves):
             rows[place_key(leaf)] = codec.encode(PlaceRow(height, place))
         for touch in entry.touches:
@@ -78,7 +85,7 @@ def retreat_rows(disk: Disk, entries: Sequence[Entry]) -> tuple[Rows, Stats]:
         height = entry.height
         rows[height_key(height)] = None
         for key, value, _ in entry.changes:
-            rows[STATE + key] = value
+            rows[disk.area + key] = value
         for leaf in entry.block.leaves:
             rows[place_key(leaf)] = None
         for touch in entry.touches:
@@ -90,3 +97,26 @@ def retreat_rows(disk: Disk, entries: Sequence[Entry]) -> tuple[Rows, Stats]:
     last = entries[-1]
     rows[BASE_KEY] = codec.encode(BaseRow(last.block.previous, last.height - 1))
     return rows, after
+
+
+def genesis_rows(disk: Disk, genesis: Genesis, block: Block) -> Rows:
+    """Everything that an empty database begins with."""
+    validators, state = genesis.validator_set, genesis_state(genesis)
+    row = IndexRow(block.head, weight_bytes(0), block.previous, validators.hash)
+    # Allocations are block 0's credits, so that an address's sums give its balance.
+    result = ResultRow((), genesis_credits(genesis))
+    entry = Entry(block, row, state, result, (), stored=False, synced=False)
+    rows: Rows = {
+        GENESIS_KEY: genesis.raw,
+        HEAD_KEY: block.id,
+        validators_key(validators.hash): codec.encode(validators),
+    }
+    rows.update(block_rows(entry, with_delta=False))
+    rows.update(advance_rows(disk, (entry,))[0])
+    rows.update({disk.area + key: value for key, value in state.items()})
+    return rows
+
+
+def weight_bytes(weight: int) -> bytes:
+    """Big-endian, as an IndexRow keeps it."""
+    return weight.to_bytes((weight.bit_length() + 7) // 8, "big")

@@ -23,13 +23,12 @@ from chain.errors import DamagedStore, ForeignStore, InvalidBlock, InvalidTransa
 from chain.execution import BlockExecution, Executed
 from chain.genesis import Era, Genesis, era_at
 from chain.hashing import BlockId
-from chain.ledger.beginning import genesis_block, genesis_credits, genesis_state
+from chain.ledger.beginning import genesis_block
 from chain.ledger.disk import (
     FINAL_KEY,
     GENESIS_KEY,
     HEAD_KEY,
     RECORD_KEY,
-    STATE,
     BaseRow,
     Disk,
     IndexRow,
@@ -42,10 +41,17 @@ from chain.ledger.disk import (
     result_key,
     validators_key,
 )
-from chain.ledger.flush import advance_rows, block_rows, retreat_rows
+from chain.ledger.flush import (
+    advance_rows,
+    block_rows,
+    genesis_rows,
+    retreat_rows,
+    weight_bytes,
+)
+from chain.ledger.pruning import SWEEP_HEIGHTS, prune_below, sweep
 from chain.ledger.reading import Reading
 from chain.ledger.states import States, load_base
-from chain.ledger.tree import BlockTree, Entry, skip_height
+from chain.ledger.tree import BlockTree, Entry
 from chain.ledger.verified import VerifiedSignatures, check_signatures
 from chain.proof import Proof
 from chain.signatures import Verifier
@@ -117,21 +123,7 @@ class Ledger(Reading):
         """Writes the genesis block and its state into an empty database."""
         if next(disk.store.scan(b""), None) is not None:
             raise ForeignStore("the database holds data, but none of a chain; empty it first")
-        block, validators = self.genesis_block, genesis.validator_set
-        state = genesis_state(genesis)
-        row = IndexRow(block.head, _weight_bytes(0), block.previous, validators.hash)
-        # Allocations are block 0's credits, so that an address's sums give its balance.
-        result = ResultRow((), genesis_credits(genesis))
-        entry = Entry(block, row, state, result, (), stored=False, synced=False)
-        rows: Rows = {
-            GENESIS_KEY: genesis.raw,
-            HEAD_KEY: block.id,
-            validators_key(validators.hash): codec.encode(validators),
-        }
-        rows.update(block_rows(entry, with_delta=False))
-        rows.update(advance_rows(disk, (entry,))[0])
-        rows.update({STATE + key: value for key, value in state.items()})
-        disk.write(rows, sync=True)
+        disk.write(genesis_rows(disk, genesis, self.genesis_block), sync=True)
 
     # --------------------------------------------------------------------------------- growing
 
@@ -139,7 +131,18 @@ class Ledger(Reading):
         """Whether a child of ``parent`` could be inserted: known, and not below a final block."""
         if not self.knows(parent):
             return False
-        return not self.finalizes or self.height(parent) >= self.height(self._final)
+        if self.finalizes:
+            return self.height(parent) >= self.height(self._final)
+        return self._reaches_kept(parent)
+
+    def _reaches_kept(self, parent: BlockId) -> bool:
+        """Whether the branch can be executed: it leaves the main chain where undo is kept."""
+        lowest = self._disk.pruned.bodies_from - 1
+        if lowest <= 0:
+            return True
+        if self.height(parent) < lowest:
+            return False
+        return self.ancestor(parent, lowest) == self._tree.id_at(lowest)
 
     def execution(self, parent: BlockId, *, time_ms: int, producer: Address) -> BlockExecution:
         """A child of ``parent``, to be filled; see ``can_extend``. KeyError for an unknown one."""
@@ -168,7 +171,7 @@ class Ledger(Reading):
         stored, so its signatures are not checked again. Raises InvalidBlock: "wrong-height",
         "time-not-after-parent", "block-too-large", "bad-merkle-root", "mutated-merkle-tree",
         "invalid-transaction", "bad-signature", "wrong-state-root", "wrong-next-validators",
-        "wrong-reward", "supply-overflow", "conflicts-with-finalized".
+        "wrong-reward", "supply-overflow", "conflicts-with-finalized", "conflicts-with-pruned".
         """
         assert weight >= 0
         if self.knows(block.id):
@@ -177,6 +180,8 @@ class Ledger(Reading):
         self._check_form(block, parent.head)
         if self.finalizes and block.height <= self.height(self.finalized()):
             raise InvalidBlock("conflicts-with-finalized", "a block beside a finalized one")
+        if not self.can_extend(block.previous):
+            raise InvalidBlock("conflicts-with-pruned", "it branches off below what is kept here")
         if not replaying:
             self._check_signatures(block)
         executed = self._execute(block, changes)
@@ -259,8 +264,8 @@ class Ledger(Reading):
             self._disk.write({validators_key(validators): codec.encode(members)}, sync=False)
         row = IndexRow(
             block.head,
-            _weight_bytes(weight),
-            self.ancestor(block.previous, skip_height(block.height)),
+            weight_bytes(weight),
+            self._tree.skip_of(block.previous, block.height),
             validators,
         )
         undo = executed.undo
@@ -425,7 +430,7 @@ class Ledger(Reading):
     def _prune(self, old: int, newly: Sequence[Block]) -> None:
         """Drops what branches off below the last of ``newly``."""
         tree = self._tree
-        parent = self._body_at(old).id
+        parent = self._final
         for block in newly:
             entry = tree.entries[parent]
             for sibling in [child for child in entry.children if child != block.id]:
@@ -444,6 +449,25 @@ class Ledger(Reading):
             "transactions": len(self._places),
             "verified": len(self.verified),
         }
+
+    # --------------------------------------------------------------------------------- pruning
+
+    def prune(self, bodies_from: int) -> int:
+        """Keeps bodies from this height on, the base's at least; returns what is kept from.
+
+        With the bodies go their results, undo, proofs and index entries; heads stay. First this is
+        written, so that nothing is claimed that may be gone; ``sweep`` deletes. Where nothing is
+        final, no branch can replace what lies below any more.
+        """
+        goal = min(bodies_from, self._tree.base.height)
+        pruned = self._disk.pruned
+        if goal > max(1, pruned.bodies_from):
+            prune_below(self._disk, goal)
+        return self._disk.pruned.bodies_from
+
+    def sweep(self, heights: int = SWEEP_HEIGHTS) -> bool:
+        """Deletes a slice of what is not kept; True: there is more to do."""
+        return sweep(self._disk, heights)
 
     # ------------------------------------------------------------------------- moving the base
 
@@ -502,6 +526,7 @@ class Ledger(Reading):
         """Takes the base back to height ``fork`` of the main chain, in groups of blocks."""
         assert not self.finalizes, "finality never moves back"
         tree = self._tree
+        assert fork >= self._disk.pruned.bodies_from - 1, "what was pruned cannot be unwound"
         self._leave_branch(tree.base.height)
         while tree.base.height > fork:
             entries: list[Entry] = []
@@ -572,7 +597,3 @@ class Ledger(Reading):
     def params(self, parent: BlockId) -> Era:
         """The era of the child of ``parent``. No action changes the eras that genesis wrote."""
         return era_at(self.genesis.eras, self.height(parent) + 1)
-
-
-def _weight_bytes(weight: int) -> bytes:
-    return weight.to_bytes((weight.bit_length() + 7) // 8, "big")

@@ -82,6 +82,16 @@ class Reading:
     def children(self, block: BlockId) -> Sequence[BlockId]:
         return self._tree.children(block)
 
+    @property
+    def bodies_from(self) -> int:
+        """Least height, genesis apart, of which bodies are kept; 0 and 1: all are."""
+        return self._disk.pruned.bodies_from
+
+    @property
+    def heads_from(self) -> int:
+        """Least height, genesis apart, of which heads are kept."""
+        return self._disk.pruned.heads_from
+
     # ----------------------------------------------------------------------------------- blocks
 
     def block(self, block: BlockId) -> Block | None:
@@ -144,6 +154,8 @@ class Reading:
         row = self._disk.place(txid)
         if row is None:
             return None
+        if self._disk.is_pruned(row.height):
+            return None  # its entry is about to be deleted
         block = self._tree.id_at(row.height)
         assert block is not None, "what is indexed is on the main chain"
         return self._located(block, row.place + REWARD_POSITION)
@@ -153,18 +165,23 @@ class Reading:
     ) -> list[Located]:
         """What touched an address, newest first: at most ``count``, older than ``before``.
 
+        Without what stands in bodies that are not kept any more (``bodies_from``).
+
         ``before``: (height, position). It lists transactions that the address sent or was paid
         by, and rewards (position -1).
         """
         found: list[Located] = []
         for height, position in self._places_of(address, before, count):
+            if self._disk.is_pruned(height):
+                continue
             block = self._tree.id_at(height)
             assert block is not None, "what is indexed is on the main chain"
             found.append(self._located(block, position))
         return found
 
     def address_stats(self, address: Address) -> AddressStats:
-        """Counts and sums over the whole best chain."""
+        """Counts and sums over the best chain: all of it, whatever was pruned here since; where
+        this node began from a snapshot, what came after that."""
         totals: Totals = {}
         for block in self._tree.branch:
             add_stats(totals, self._touches_of(block, address), self._disk.stats)
@@ -205,8 +222,11 @@ class Reading:
     def _result(self, block: BlockId) -> ResultRow | None:
         entry = self._tree.entries.get(block)
         if entry is not None:
-            return entry.result
-        return self._disk.result(block) if self.knows(block) else None
+            return None if entry.bodiless else entry.result
+        row = self._tree.find(block)
+        if row is None or self._disk.is_pruned(row.head.height):
+            return None
+        return self._disk.result(block)
 
     def _body_at(self, height: int) -> Block:
         block = self._tree.id_at(height)

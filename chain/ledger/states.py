@@ -7,7 +7,7 @@ from typing import Final
 from chain.errors import DamagedStore
 from chain.hashing import BlockId, show_id
 from chain.ledger.disk import BaseRow, Cache, Disk
-from chain.ledger.tree import BlockTree, Entry
+from chain.ledger.tree import BlockTree, Entry, bodiless_entry
 from chain.state.tree import StateTree
 
 STATES_KEPT: Final = 16
@@ -56,6 +56,8 @@ class States:
         row = self._tree.row(block)
         body = self._disk.body(row.head.height, block)
         result = self._disk.result(block)
+        if body is None and self._disk.is_pruned(row.head.height):
+            return bodiless_entry(row, state)
         if body is None or result is None:
             raise _missing(block)
         changes = self._delta(block) if row.head.height else ()
@@ -81,14 +83,17 @@ def load_base(disk: Disk, base: BaseRow) -> Entry:
     """The base with its flat state. Raises DamagedStore unless that is the block's."""
     row, body = disk.index(base.block), disk.body(base.height, base.block)
     result = disk.result(base.block)
-    if row is None or body is None or result is None:
+    pruned = disk.is_pruned(base.height)
+    if row is None or ((body is None or result is None) and not pruned):
         raise _missing(base.block)
     state = StateTree.build(disk.state_items())
-    if state.root != body.manifest.state_root:
+    if state.root != row.head.manifest.state_root:
         raise DamagedStore(
             f"the stored state is not that of block {show_id(base.block)} at height "
             f"{base.height} (state-root); delete the database and let the node sync again"
         )
+    if body is None or result is None:
+        return bodiless_entry(row, state)
     return Entry(body, row, state, result, (), stored=True, synced=True)
 
 

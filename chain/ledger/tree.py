@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chain.block import Block
-from chain.hashing import BlockId
+from chain.hashing import ZERO_HASH, BlockId
 from chain.ledger.disk import Disk, IndexRow, ResultRow
 from chain.ledger.touches import Touch, touches
 from chain.state.tree import StateTree
@@ -20,12 +20,14 @@ class Entry:
     """An executed block in memory.
 
     ``stored``: its rows were written. ``synced``: in a synced write, so that no crash takes them.
-    ``changes``: (state key, before, after).
+    ``changes``: (state key, before, after). ``bodiless``: the block's transactions and results are
+    not held (a snapshot began with it, or they were pruned); ``block`` stands in without them.
     """
 
     __slots__ = (
         "_touches",
         "block",
+        "bodiless",
         "changes",
         "children",
         "id",
@@ -46,10 +48,11 @@ class Entry:
         *,
         stored: bool,
         synced: bool,
+        bodiless: bool = False,
     ) -> None:
         self.id, self.block, self.row, self.state = block.id, block, row, state
         self.result, self.changes = result, changes
-        self.stored, self.synced = stored, synced
+        self.stored, self.synced, self.bodiless = stored, synced, bodiless
         self.children: list[BlockId] = []
         self._touches: list[Touch] | None = None
 
@@ -63,6 +66,15 @@ class Entry:
         if self._touches is None:
             self._touches = touches(self.block, self.result)
         return self._touches
+
+
+def bodiless_entry(row: IndexRow, state: StateTree) -> Entry:
+    """The entry of a block of which only head and state are held."""
+    head = row.head
+    stand_in = Block(head.header, head.manifest, (), head.seal)
+    return Entry(
+        stand_in, row, state, ResultRow((), ()), (), stored=True, synced=True, bodiless=True
+    )
 
 
 def skip_height(height: int) -> int:
@@ -174,19 +186,23 @@ class BlockTree:
     def body(self, block: BlockId) -> Block | None:
         entry = self.entries.get(block)
         if entry is not None:
-            return entry.block
+            return None if entry.bodiless else entry.block
         row = self.find(block)
         return None if row is None else self.disk.body(row.head.height, block)
 
     def ancestor(self, block: BlockId, height: int) -> BlockId:
-        """The block at ``height`` on the branch that ends in ``block``."""
+        """The block at ``height`` on the branch that ends in ``block``.
+
+        KeyError below the heads that are kept.
+        """
         row = self.row(block)
         at = row.head.height
         assert 0 <= height <= at, f"no ancestor at height {height} of a block at {at}"
         while at > height:
             if self.id_at(at) == block:
                 found = self.id_at(height)
-                assert found is not None, "the main chain has no gaps"
+                if found is None:  # below the heads that are kept
+                    raise KeyError(height)
                 return found
             # The skip link, unless the parent's own would come closer to the goal.
             skip, next_skip = skip_height(at), skip_height(at - 1)
@@ -198,6 +214,16 @@ class BlockTree:
                 block, at = row.head.previous, at - 1
             row = self.row(block)
         return block
+
+    def skip_of(self, parent: BlockId, height: int) -> BlockId:
+        """What a block at ``height`` on ``parent`` names as its skip link.
+
+        Zeros where that lies below the heads that are kept: no walk goes there.
+        """
+        goal = skip_height(height)
+        if 0 < goal < self.disk.pruned.heads_from:
+            return ZERO_HASH
+        return self.ancestor(parent, goal)
 
     def descends(self, block: BlockId, from_: BlockId) -> bool:
         height = self.height(from_)
