@@ -64,8 +64,8 @@ def sweep(disk: Disk, heights: int) -> bool:
         return False
     row = msgspec.structs.replace(pruned, swept=end)
     rows[PRUNED_KEY] = codec.encode(row)
-    # Unsynced: a power loss takes back both the deletions and the mark, and they are done again.
-    disk.write(rows, sync=False)
+    # Synced: else a power loss could take back these deletions and keep a later slice's mark.
+    disk.write(rows, sync=True)
     disk.pruned = row
     for block in gone:
         disk.forget(block)
