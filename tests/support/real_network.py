@@ -8,11 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from moot.cli.devnet.plan import Plan, open_or_make
+from moot.cli.devnet.control import make_token, token_path
+from moot.cli.devnet.faults import Faults
+from moot.cli.devnet.plan import Plan, open_or_make, properties_of
 from moot.cli.devnet.processes import NodeProcess
 from moot.cli.devnet.watch import Agreement, Watcher
 from moot.client.answers import NodeStatus
-from moot.client.load import LoadGenerator
+from moot.client.load import Goal, LoadGenerator
 from wallet.development import development_key
 
 POLL_S = 0.1
@@ -30,8 +32,12 @@ class RealNetwork:
     ) -> None:
         self.directory = directory
         self.plan: Plan = open_or_make(directory, engine, nodes, parameters or {}, first_port=0)
-        self.nodes = [NodeProcess(directory, node) for node in self.plan.nodes]
+        token = make_token(directory)
+        environment = {"MOOT_REST_ADMIN_TOKEN_FILE": str(token_path(directory))}
+        self.nodes = [NodeProcess(directory, node, environment) for node in self.plan.nodes]
         self.watcher = Watcher(self.plan.urls())
+        self.faults = Faults(self.nodes, self.plan.urls(), token, lambda event, fields: None)
+        self.finalizes = properties_of(self.plan, directory).finalizes
 
     async def __aenter__(self) -> Self:
         for node in self.nodes:
@@ -45,12 +51,14 @@ class RealNetwork:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.faults.close()
         await self.watcher.close()
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
     def load(self, rate: float) -> LoadGenerator:
         keys = [development_key(index) for index in range(2, 10)]
-        return LoadGenerator(self.plan.urls(), keys, rate)
+        goal: Goal = "final" if self.finalizes else "committed"
+        return LoadGenerator(self.plan.urls(), keys, rate, goal=goal)
 
     async def kill(self, index: int) -> None:
         """kill -9, and gone."""
