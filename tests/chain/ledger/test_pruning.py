@@ -162,8 +162,9 @@ def test_a_crash_at_any_write_leaves_less_claimed_than_is_there(
             assert claimed == (block.height >= again.bodies_from)
         sweep_all(again)
         heights = [int.from_bytes(key[1:9], "big") for key, _ in rows(store, b"B")]
-        assert heights[-1] >= again.height(again.head())
-        assert heights == [0, *range(max(1, again.bodies_from), heights[-1] + 1)]
+        base = again.height(again.head())
+        stored = [height for height in heights if height <= base]
+        assert stored == [0, *range(max(1, again.bodies_from), base + 1)]
         if finished:
             return
         fuse += 1
