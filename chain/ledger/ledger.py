@@ -19,9 +19,9 @@ from chain import codec
 from chain.address import Address
 from chain.block import Block, BlockHead
 from chain.changes import StateChange
-from chain.errors import DamagedStore, ForeignStore, InvalidBlock, InvalidTransaction
+from chain.errors import ForeignStore, InvalidBlock, InvalidTransaction
 from chain.execution import BlockExecution, Executed
-from chain.genesis import Era, Genesis, era_at
+from chain.genesis import Genesis
 from chain.hashing import BlockId
 from chain.ledger.beginning import genesis_block
 from chain.ledger.disk import (
@@ -58,7 +58,6 @@ from chain.signatures import Verifier
 from chain.state.accounts import VALIDATORS_KEY, get_validators
 from chain.state.tree import StateTree
 from chain.storage import Store
-from chain.validators import ValidatorSet
 
 FLUSH_BLOCKS: Final = 16
 """Blocks that one move of the base takes together: their hot accounts are written once, and the
@@ -561,39 +560,3 @@ class Ledger(Reading):
         for block in added:
             self._tree.branch.append(block.id)
             self._place(block)
-
-    # ------------------------------------------------------------------------------- validators
-
-    def _next_validators_hash(self, parent: BlockId) -> bytes:
-        """Hash of the set for the children of a child of ``parent``: fixed ``lag`` blocks before.
-
-        The child is at h; its children are decided by the set in the state at h + 1 - lag.
-        """
-        height = self.height(parent) + 1
-        lagging = max(0, height + 1 - self.genesis.limits.validator_lag)
-        return self._tree.row(self.ancestor(parent, lagging)).validators
-
-    def next_validators(self, parent: BlockId) -> ValidatorSet:
-        """The set that a child of ``parent`` must name in its manifest."""
-        return self._set(self._next_validators_hash(parent))
-
-    def validators(self, parent: BlockId) -> ValidatorSet:
-        """The set entitled to decide the child of ``parent``."""
-        return self._set(self._tree.row(parent).head.manifest.next_validators)
-
-    def validator_set(self, hash_: bytes) -> ValidatorSet | None:
-        """A set that this chain has had, by its hash."""
-        return self._disk.validators(hash_)
-
-    def _set(self, hash_: bytes) -> ValidatorSet:
-        found = self._disk.validators(hash_)
-        if found is None:
-            raise DamagedStore(
-                "a validator set is missing from the database; "
-                "delete the database and let the node sync again"
-            )
-        return found
-
-    def params(self, parent: BlockId) -> Era:
-        """The era of the child of ``parent``. No action changes the eras that genesis wrote."""
-        return era_at(self.genesis.eras, self.height(parent) + 1)

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from chain.address import Address
 from chain.block import Block, BlockHead
+from chain.errors import DamagedStore
 from chain.execution import Credit, Receipt
-from chain.genesis import Genesis, era_at
+from chain.genesis import Era, Genesis, era_at
 from chain.hashing import BlockId, TxId
 from chain.ledger.disk import AddressStats, Disk, ResultRow
 from chain.ledger.touches import REWARD_POSITION, Totals, Touch, add_stats
@@ -21,6 +22,7 @@ from chain.proof import Proof
 from chain.state.accounts import Account, get_account
 from chain.state.tree import StateTree
 from chain.transaction import Transaction
+from chain.validators import ValidatorSet
 
 CONFIRMATION_DEPTH: Final = 6
 """Blocks on top that confirm one where neither engine nor era says otherwise (Bitcoin's custom)."""
@@ -186,6 +188,42 @@ class Reading:
         for block in self._tree.branch:
             add_stats(totals, self._touches_of(block, address), self._disk.stats)
         return AddressStats(*totals[address]) if totals else self._disk.stats(address)
+
+    # ------------------------------------------------------------------------------- validators
+
+    def _next_validators_hash(self, parent: BlockId) -> bytes:
+        """Hash of the set for the children of a child of ``parent``: fixed ``lag`` blocks before.
+
+        The child is at h; its children are decided by the set in the state at h + 1 - lag.
+        """
+        height = self.height(parent) + 1
+        lagging = max(0, height + 1 - self.genesis.limits.validator_lag)
+        return self._tree.row(self.ancestor(parent, lagging)).validators
+
+    def next_validators(self, parent: BlockId) -> ValidatorSet:
+        """The set that a child of ``parent`` must name in its manifest."""
+        return self._set(self._next_validators_hash(parent))
+
+    def validators(self, parent: BlockId) -> ValidatorSet:
+        """The set entitled to decide the child of ``parent``."""
+        return self._set(self._tree.row(parent).head.manifest.next_validators)
+
+    def validator_set(self, hash_: bytes) -> ValidatorSet | None:
+        """A set that this chain has had, by its hash."""
+        return self._disk.validators(hash_)
+
+    def _set(self, hash_: bytes) -> ValidatorSet:
+        found = self._disk.validators(hash_)
+        if found is None:
+            raise DamagedStore(
+                "a validator set is missing from the database; "
+                "delete the database and let the node sync again"
+            )
+        return found
+
+    def params(self, parent: BlockId) -> Era:
+        """The era of the child of ``parent``. No action changes the eras that genesis wrote."""
+        return era_at(self.genesis.eras, self.height(parent) + 1)
 
     # --------------------------------------------------------------------------------- helpers
 
