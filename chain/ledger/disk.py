@@ -51,6 +51,8 @@ from chain.errors import DamagedStore
 from chain.execution import Credit, Receipt
 from chain.hashing import BlockId, TxId
 from chain.proof import Proof
+from chain.snapshot import SetLink, Snapshot
+from chain.state.chunks import StateChunk
 from chain.storage import Store
 from chain.validators import ValidatorSet
 
@@ -184,6 +186,10 @@ def proof_key(block: BlockId) -> bytes:
 
 def validators_key(hash_: bytes) -> bytes:
     return b"V" + hash_
+
+
+def link_key(height: int) -> bytes:
+    return b"L" + height.to_bytes(8, "big")
 
 
 def place_key(txid: TxId) -> bytes:
@@ -343,6 +349,20 @@ class Disk:
             if found is not None:
                 self._sets.put(hash_, found)
         return found
+
+    def snapshot(self, key: bytes) -> Snapshot:
+        """The one under ``key``, which is there."""
+        raw = self.store.get(key)
+        assert raw is not None
+        return _decoded(key, raw, Snapshot)
+
+    def chunk(self, key: bytes, raw: bytes) -> StateChunk:
+        """A chunk's row."""
+        return _decoded(key, raw, StateChunk)
+
+    def links(self) -> tuple[SetLink, ...]:
+        """Proven changes of the validator set, lowest first."""
+        return tuple(_decoded(key, raw, SetLink) for key, raw in self.store.scan(b"L"))
 
     def state_items(self, area: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of the base's state, or of what lies in ``area``."""

@@ -37,6 +37,7 @@ from chain.ledger.disk import (
     body_key,
     delta_key,
     index_key,
+    link_key,
     proof_key,
     result_key,
     validators_key,
@@ -55,6 +56,7 @@ from chain.ledger.tree import BlockTree, Entry
 from chain.ledger.verified import VerifiedSignatures, check_signatures
 from chain.proof import Proof
 from chain.signatures import Verifier
+from chain.snapshot import SetLink
 from chain.state.accounts import VALIDATORS_KEY, get_validators
 from chain.state.tree import StateTree
 from chain.storage import Store
@@ -390,12 +392,25 @@ class Ledger(Reading):
         newly = tuple(self._body_at(h) for h in range(old + 1, height + 1))
         self._prune(old, newly)
         self._final = block
-        rows: Rows = {FINAL_KEY: block}
+        rows: Rows = {FINAL_KEY: block, **self._link_rows(newly, proof)}
         if proof is not None:
             rows[proof_key(block)] = codec.encode(proof)
         if not self._advance_to(height, rows):
             self._disk.write(rows, sync=False)
         return newly
+
+    def _link_rows(self, newly: Sequence[Block], proof: Proof | None) -> Rows:
+        """Final blocks that name another set than decided them, with their proofs: by these a
+        stranger who knows an old set comes to believe in the new one (chain.snapshot.SetLink)."""
+        rows: Rows = {}
+        for block in newly:
+            named = block.manifest.next_validators
+            if named != self._tree.row(block.previous).head.manifest.next_validators:
+                shown = proof if block is newly[-1] else self.proof(block.id)
+                if shown is not None:
+                    link = SetLink(block.head, shown, self._set(named))
+                    rows[link_key(block.height)] = codec.encode(link)
+        return rows
 
     def flush(self) -> None:
         """Moves the base as far as it may go; for a clean stop, so that little is replayed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from chain import codec
 from chain.address import Address
 from chain.block import Block, BlockHead
 from chain.errors import DamagedStore
@@ -19,6 +20,7 @@ from chain.ledger.disk import AddressStats, Disk, ResultRow
 from chain.ledger.touches import REWARD_POSITION, Totals, Touch, add_stats
 from chain.ledger.tree import BlockTree
 from chain.proof import Proof
+from chain.snapshot import FORMAT, HEADS_BELOW, LINKS_MAX, SNAPSHOT_BYTES_MAX, SetLink, Snapshot
 from chain.state.accounts import Account, get_account
 from chain.state.tree import StateTree
 from chain.transaction import Transaction
@@ -26,6 +28,10 @@ from chain.validators import ValidatorSet
 
 CONFIRMATION_DEPTH: Final = 6
 """Blocks on top that confirm one where neither engine nor era says otherwise (Bitcoin's custom)."""
+
+
+PROOF_WAITS_MAX: Final = 64
+"""Blocks above the least that shows a snapshot, among which one must have a proof of its own."""
 
 
 class Located(NamedTuple):
@@ -50,6 +56,7 @@ class Reading:
         # Where the engine never finalizes, only genesis is beyond doubt.
         genesis_id = disk.id_at(0)
         assert genesis_id is not None
+        self.genesis_id: BlockId = genesis_id
         self._final: BlockId = tree.base.id if finalizes else genesis_id
         self._places: dict[TxId, tuple[BlockId, int]] = {}
 
@@ -93,6 +100,11 @@ class Reading:
     def heads_from(self) -> int:
         """Least height, genesis apart, of which heads are kept."""
         return self._disk.pruned.heads_from
+
+    @property
+    def disk(self) -> Disk:
+        """For what lies beside the chain: snapshots kept (Shelf) and fetched (Staging)."""
+        return self._disk
 
     # ----------------------------------------------------------------------------------- blocks
 
@@ -225,6 +237,45 @@ class Reading:
         """The era of the child of ``parent``. No action changes the eras that genesis wrote."""
         return era_at(self.genesis.eras, self.height(parent) + 1)
 
+    def describe(self, height: int) -> Snapshot | None:
+        """What a snapshot of the main chain's state at ``height`` says of itself.
+
+        None as long as it cannot be shown: where the engine finalizes, until a block ``lag`` - 1
+        above it or later is final with a proof. What is needed must still be in memory or kept.
+        """
+        lag = self.genesis.limits.validator_lag
+        least = height + lag - 1
+        top = self._proven(least) if self.finalizes else least
+        if top is None or top > self._tree.head_height:
+            return None
+        heads = [self._head_at(each) for each in range(_lowest(height, lag), top + 1)]
+        names = dict.fromkeys(
+            head.manifest.next_validators for head in heads if head.height >= height
+        )
+        return Snapshot(
+            FORMAT,
+            self.genesis_id,
+            height,
+            tuple(heads),
+            tuple(self._set(name) for name in names),
+            self.proof(heads[-1].id) if self.finalizes else None,
+            _fitting([link for link in self._disk.links() if link.head.height < top]),
+            self._tree.row(heads[height - heads[0].height].id).weight,
+        )
+
+    def _proven(self, least: int) -> int | None:
+        """The lowest final height from ``least`` on of which a proof is held."""
+        final = self.height(self._final)
+        for height in range(least, min(final, least + PROOF_WAITS_MAX) + 1):
+            if self.proof(self._head_at(height).id) is not None:
+                return height
+        return None
+
+    def _head_at(self, height: int) -> BlockHead:
+        block = self._tree.id_at(height)
+        assert block is not None, f"no head at height {height} of the main chain"
+        return self.header(block)
+
     # --------------------------------------------------------------------------------- helpers
 
     def _places_of(
@@ -279,3 +330,19 @@ class Reading:
     def _unplace(self, block: Block) -> None:
         for leaf in block.leaves:
             self._places.pop(leaf, None)
+
+
+def _lowest(height: int, lag: int) -> int:
+    """The lowest head that a snapshot at ``height`` shows."""
+    return max(1, height - max(lag, HEADS_BELOW))
+
+
+def _fitting(links: list[SetLink]) -> tuple[SetLink, ...]:
+    """The newest changes of the set, as many as fit into half of what a snapshot may weigh."""
+    room, count = SNAPSHOT_BYTES_MAX // 2, 0
+    for link in reversed(links):
+        room -= len(codec.encode(link))
+        if room < 0 or count >= LINKS_MAX:
+            break
+        count += 1
+    return tuple(links[len(links) - count :])
