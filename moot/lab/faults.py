@@ -120,7 +120,8 @@ class Faults:
         self._highest = highest
         self._calm = calm
         self._rng = world.rng("faults")
-        self._active = False
+        self.active = False
+        """From ``start`` until the healing."""
         self._fuses: dict[bytes, int] = {}
         self._undoes: dict[int, Undo] = {}
         self._count = self._strikes = 0
@@ -177,14 +178,14 @@ class Faults:
 
     def start(self) -> None:
         """From now on each chosen kind comes again and again."""
-        self._active = True
+        self.active = True
         for kind in self.kinds:
             mean_ms = int(1_000 * self._calm * 2 ** self._rng.uniform(1.0, 4.5))
             self._later(kind, mean_ms, self._world.rng(f"faults/{kind}"))
 
     def _later(self, kind: str, mean_ms: int, pace: random.Random) -> None:
         def strike() -> None:
-            if self._active:
+            if self.active:
                 self._strike(kind)
                 self._later(kind, mean_ms, pace)
 
@@ -221,7 +222,7 @@ class Faults:
 
         Fewer stay down where some must listen first, since they have lost their disks.
         """
-        self._active = False
+        self.active = False
         for undo in list(self._undoes.values()):
             undo()
         self._undoes.clear()

@@ -133,9 +133,17 @@ def liar_kind(name: str, *models: str) -> Callable[[Kind], Kind]:
 
 def liar_kinds(engine: str, fault_model: str) -> tuple[str, ...]:
     """The kinds that an engine which claims this fault model must bear."""
-    from moot.lab import liars_consensus, liars_pbft, liars_peer, liars_pow, liars_twins
+    from moot.lab import (
+        liars_consensus,
+        liars_pbft,
+        liars_peer,
+        liars_pow,
+        liars_twins,
+        liars_views,
+    )
 
-    assert liars_consensus and liars_pbft and liars_peer and liars_pow and liars_twins
+    assert liars_consensus and liars_pbft and liars_peer and liars_pow
+    assert liars_twins and liars_views
     return tuple(name for name, (_, models) in _KINDS.items() if models & {engine, fault_model})
 
 

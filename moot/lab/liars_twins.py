@@ -27,15 +27,19 @@ PARTITION_MS_MAX = 4_000
 class Twins:
     """Stands in the network in the place of one node, and shares its links among two.
 
+    Partitions last for random times; ``twins-by-view`` (liars_views.py) draws them for each view.
+
     The first is the node itself, which faults strike as any other; the second starts when the
     first has, and is never struck.
     """
+
+    is_honest = False
 
     def __init__(self, laboratory: Laboratory, node: SimulatedNode) -> None:
         self._world = laboratory.world
         self._network = laboratory.network
         self._rng = laboratory.world.rng(f"twins/{node.name}")
-        self._first = node
+        self.first = node
         node.is_honest = False
         self._second = SimulatedNode(
             laboratory.world,
@@ -49,7 +53,7 @@ class Twins:
         self._second.is_honest = False
         self._second.on_failure = lambda _, error: None
         self._of: dict[bytes, SimulatedNode] = {}
-        for twin in (self._first, self._second):
+        for twin in (self.first, self._second):
             self._bind(twin)
         laboratory.network.nodes[node.key] = self  # type: ignore[assignment]
         node.started.append(self._begin)
@@ -59,7 +63,7 @@ class Twins:
         honest = twin.send
 
         def send(key: bytes, message: PeerMessage) -> None:
-            if self._of.get(key, self._first) is twin:
+            if self._of.get(key, self.first) is twin:
                 honest(key, message)
 
         twin.send = send  # type: ignore[method-assign]
@@ -71,30 +75,30 @@ class Twins:
     def _draw(self) -> None:
         """A new partition: who hears which of the two."""
         for key in self._network.nodes:
-            self._of[key] = self._first if self._rng.random() < 0.5 else self._second
+            self._of[key] = self.first if self._rng.random() < 0.5 else self._second
         self._world.after(self._rng.randint(200, PARTITION_MS_MAX), self._draw)
 
     # ------------------------------------------------- what the network asks of a node
 
     @property
     def core(self) -> NodeCore | None:
-        return self._first.core
+        return self.first.core
 
     @property
     def name(self) -> str:
-        return self._first.name
+        return self.first.name
 
     @property
     def busy_until_ms(self) -> int:
-        return self._first.busy_until_ms
+        return self.first.busy_until_ms
 
     def joined(self, link: Link) -> None:
-        for twin in (self._first, self._second):
+        for twin in (self.first, self._second):
             twin.joined(link)
 
     def left(self, key: bytes, reason: str) -> None:
-        for twin in (self._first, self._second):
+        for twin in (self.first, self._second):
             twin.left(key, reason)
 
     def receive(self, sender: bytes, message: PeerMessage) -> None:
-        self._of.get(sender, self._first).receive(sender, message)
+        self._of.get(sender, self.first).receive(sender, message)

@@ -177,6 +177,10 @@ class Network:
         if self.redials:
             self.world.after(REDIAL_MS, lambda: self._redial(one, other))
 
+    def generation(self, one: bytes, other: bytes) -> int:
+        """Which link this is of all that the two have had."""
+        return self._generation.get((one, other), 0)
+
     def _redial(self, one: bytes, other: bytes) -> None:
         if self.faults_of(one, other).cut or self.faults_of(other, one).cut:
             self.world.after(REDIAL_MS, lambda: self._redial(one, other))

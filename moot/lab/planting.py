@@ -97,6 +97,8 @@ def _exchange(planted: Iterable[_Planted], *, wrong: bool) -> None:
 
 def _rewritten(target: str, changes: list[Rewrite]) -> _Planted:
     function = _found(target)
+    if any(planted[0] is function for planted in _planted):
+        raise MutantGone("mutant-gone", f"something is planted in {target} already")
     text = textwrap.dedent(inspect.getsource(function))
     for change in changes:
         if text.count(change.old) != 1:

@@ -65,9 +65,10 @@ def prove(engine: str, seeds: int, elsewhere: Elsewhere, nodes: int = NODES) -> 
     yield _hostile(base, seeds)
     kinds = liar_kinds(engine, properties.fault_model)
     if kinds and properties.faults(nodes):
-        if "twins" in kinds:
+        alike = [kind for kind in kinds if kind.startswith("twins")]
+        if alike:
             twins = [
-                _with(base, seed=seed, liars=1, liar_kinds=("twins",))
+                _with(base, seed=seed, liars=1, liar_kinds=(alike[seed % len(alike)],))
                 for seed in range(1, seeds + 1)
             ]
             yield _part("twins", twins, f"{seeds} runs with two copies of one key")

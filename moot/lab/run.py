@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,6 +25,9 @@ from moot.lab.liars import make_liars
 from moot.lab.mutants import find_mutant
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings, Violation
+
+if TYPE_CHECKING:
+    from moot.lab.liars_views import ViewPartitions
 
 WARM_UP_MS: Final = 1_000
 PROGRESS_MS_MAX: Final = 180_000
@@ -88,6 +91,9 @@ class Laboratory:
     def __init__(self, options: RunOptions) -> None:
         self.options = options
         self.findings = Findings()
+        self.lasting = ExitStack()
+        """What lasts as long as the run, and is undone after it."""
+        self.view_partitions: ViewPartitions | None = None
         self.cluster = cluster = Cluster(
             options.engine,
             options.nodes,
@@ -192,7 +198,8 @@ class Laboratory:
         world.run_until(max(WARM_UP_MS, round(options.minutes * 60_000)))
         spare = self.bearable if world.rng("healing").random() < 0.3 else 0
         healthy = [node for node in self.faults.heal(spare) if node.is_honest]
-        recovered = Recovery(self, healthy).wait()
+        # Where something wrong was done already, nothing need be waited for.
+        recovered = not self.findings.violations and Recovery(self, healthy).wait()
         with ExitStack() as stack:
             for node in self.nodes:
                 stack.enter_context(node.store.looked_at())
@@ -358,6 +365,7 @@ def run(options: RunOptions, prepare: tuple[Callable[[Laboratory], None], ...] =
         if options.mutant is not None:
             stack.enter_context(find_mutant(options.mutant).apply())
         laboratory = Laboratory(options)
+        stack.enter_context(laboratory.lasting)
         if options.liars:
             make_liars(laboratory, options.liar_kinds, options.liars)
         for hook in prepare:
