@@ -81,14 +81,14 @@ class Conversation(Participant):
         """From a voter of the open height. Raises InvalidMessage."""
         match message:
             case Prepare():
-                _check_owner(sender, message.ballot)
+                check_owner(sender, message.ballot)
                 self._on_prepare(sender, message)
             case Promise():
                 self._on_promise(sender, message)
             case Refusal():
                 self._on_refusal(sender, message)
             case Accept():
-                _check_owner(sender, message.ballot)
+                check_owner(sender, message.ballot)
                 self._on_accept(sender, _checked(message))
             case Accepted():
                 self._on_accepted(sender, message)
@@ -239,7 +239,7 @@ class Conversation(Participant):
         return None
 
 
-def _check_owner(sender: NodeId, ballot: Ballot) -> None:
+def check_owner(sender: NodeId, ballot: Ballot) -> None:
     """Raises InvalidMessage where somebody uses another's ballot, or the one below all."""
     if ballot.node != sender or not ballot.round:
         raise InvalidMessage("another-ballot", "a proposer uses its own ballots only")
