@@ -107,6 +107,7 @@ Membership = Literal["none", "at-once", "joint"]
 decides ``validator_lag`` blocks later. "joint": the state's set becomes a joint one of old and new
 voters, until a later block's claims leave it (LeaveJoint); no second change is taken meanwhile.
 """
+TieBreak = Literal["first-seen", "smaller-id"]
 
 
 class Properties(msgspec.Struct, frozen=True):
@@ -131,6 +132,8 @@ class Properties(msgspec.Struct, frozen=True):
     """Where it is not "none", ``quorum`` of the voters is also what changes the members."""
     needs: str
     """One plain sentence: what must hold for the claims to hold."""
+    ties: TieBreak = "first-seen"
+    """Which of two branches of equal weight is the head, where weight decides."""
 
 
 # -------------------------------------------------------------------------------------- the rules
@@ -208,6 +211,28 @@ class WorkRules(Protocol):
 
     def target(self, bits: int) -> int:
         """The greatest hash that counts under ``bits``. Raises InvalidBlock if they are bad."""
+        ...
+
+
+@runtime_checkable
+class SealRules(Protocol):
+    """What Rules offer besides, where blocks carry their maker's signature (docs/decisions/0010).
+
+    An unsealed block's ``seal_attestations`` are then the ones to sign, their signatures empty;
+    the node signs them after the barrier that stands before the Build.
+    """
+
+    def seal(self, block: BlockHead, signatures: Sequence[bytes]) -> bytes:
+        """The seal that carries ``signatures``, in the order of ``seal_attestations``."""
+        ...
+
+
+@runtime_checkable
+class ConfirmationRules(Protocol):
+    """What Rules offer besides, where nothing is final and depth is not what confirms."""
+
+    def confirmed(self, view: ChainView) -> BlockId:
+        """The newest block of the head's branch that counts as confirmed; genesis at least."""
         ...
 
 
@@ -354,7 +379,8 @@ class Build(Effect, frozen=True):
 
     At the deadline (a delay from now) by an empty block if ``may_be_empty``, else by None;
     ``deadline_ms`` None: wait for as long as it takes. A new Build under the same request number
-    replaces the old one; a Build is dropped unanswered when its parent is pruned.
+    replaces the old one; a Build is dropped unanswered when its parent is pruned. ``time_ms``: the
+    block's time, for engines whose rules tie it to a slot; None: the clock's, after the parent's.
     """
 
     request: RequestId
@@ -364,6 +390,7 @@ class Build(Effect, frozen=True):
     may_be_empty: bool
     bits: int = 0
     reward: int = 0
+    time_ms: int | None = None
 
 
 class Grind(Effect, frozen=True):

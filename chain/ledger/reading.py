@@ -6,7 +6,7 @@ to it. Both parts give the same answers in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from chain import codec
@@ -59,6 +59,8 @@ class Reading:
         self.genesis_id: BlockId = genesis_id
         self._final: BlockId = tree.base.id if finalizes else genesis_id
         self._places: dict[TxId, tuple[BlockId, int]] = {}
+        self._confirm: Callable[[], BlockId] | None = None
+        self._confirmed: tuple[BlockId, BlockId] | None = None  # for which head, and the answer
 
     # -------------------------------------------------------------------------------- ChainView
 
@@ -136,10 +138,21 @@ class Reading:
         result = self._result(block)
         return None if result is None else result.credits
 
+    def confirm_by(self, rule: Callable[[], BlockId]) -> None:
+        """From now on ``rule`` says what is confirmed, where the engine never finalizes."""
+        self._confirm = rule
+
     def confirmed(self) -> BlockId:
-        """The finalized block, or the head's ancestor at the era's ``confirmation_depth``."""
+        """The finalized block; else what the engine's rule confirms (``confirm_by``).
+
+        Without one: the head's ancestor at the era's ``confirmation_depth``.
+        """
         if self.finalizes:
             return self._final
+        if self._confirm is not None:
+            if self._confirmed is None or self._confirmed[0] != self._tree.head:
+                self._confirmed = (self._tree.head, self._confirm())
+            return self._confirmed[1]
         height = self._tree.head_height
         parameters = dict(era_at(self.genesis.eras, height).parameters)
         depth = parameters.get("confirmation_depth", CONFIRMATION_DEPTH)

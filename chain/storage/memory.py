@@ -151,8 +151,14 @@ class MemoryStore:
         self._log.clear()
 
     def reopen(self) -> MemoryStore:
-        """The store as the next process finds it: the same contents, whoever closed it."""
+        """The store as the next process finds it: the same contents, whoever closed it.
+
+        They are safe from then on: to open, LevelDB writes what its logs hold into a table, and
+        syncs that (db_impl.cc, RecoverLogFile and WriteLevel0Table).
+        """
         self._freeze_scans()
+        self._safe, self._unsynced = dict(self._values), 0
+        self._log.clear()
         self._open = True
         return self
 

@@ -131,6 +131,8 @@ class Faults:
         """Nodes whose disk is damaged or was wiped, and the final height they must pass to be
         whole again."""
         self._off: dict[bytes, None] = {}
+        self.clocks_matter = False
+        """Whether nodes must agree on the time: then one whose clock was far off is faulty."""
         self._resting: set[bytes] = set()
         base = self._rng.choice(BASE_DELAYS_MS)
         for one in network.nodes:
@@ -220,7 +222,8 @@ class Faults:
     def heal(self, spare: int) -> list[SimulatedNode]:
         """Ends all faults; all but ``spare`` nodes run again. Returns those that do.
 
-        Fewer stay down where some must listen first, since they have lost their disks.
+        Fewer stay down where some must listen first, since they have lost their disks, or may have
+        to wait, since they spoke for moments that are far ahead (``clocks_matter``).
         """
         self.active = False
         for undo in list(self._undoes.values()):
@@ -228,8 +231,9 @@ class Faults:
         self._undoes.clear()
         self._fuses.clear()
         self._forget_the_whole()
-        candidates = [node for node in self._nodes if node.key not in self._lossy]
-        resting = self._rng.sample(candidates, max(0, spare - len(self._lossy)))
+        quiet = {**self._lossy, **(self._off if self.clocks_matter else {})}
+        candidates = [node for node in self._nodes if node.key not in quiet]
+        resting = self._rng.sample(candidates, max(0, spare - len(quiet)))
         healthy = [node for node in self._nodes if node not in resting]
         for node in self._nodes:
             node.store.disarm()

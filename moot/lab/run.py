@@ -135,6 +135,7 @@ class Laboratory:
             self._highest,
             calm,
         )
+        self.faults.clocks_matter = self.properties.synchrony == "clocks"
 
     def _bearable(self) -> int:
         """How many nodes may forget: f, less those that lie."""

@@ -92,7 +92,7 @@ class Builder:
             bits=effect.bits,
             reward=effect.reward,
             producer=producer,
-            wall_ms=now.wall_ms,
+            wall_ms=now.wall_ms if effect.time_ms is None else effect.time_ms,
         )
         if block.transactions or (due and effect.may_be_empty):
             del self._open[request]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from chain.genesis import Era
 from chain.hashing import BlockId
+from chain.ledger import Ledger
 from chain.view import ChainView
 from consensus import registry
-from consensus.contract import EngineProtocol, Rules
+from consensus.contract import ConfirmationRules, EngineProtocol, Rules
 
 
 class EraBook:
@@ -26,6 +27,17 @@ class EraBook:
     def rules_after(self, view: ChainView, parent: BlockId) -> Rules:
         """The rules that judge the child of ``parent``."""
         return self.rules(view.params(parent))
+
+    def confirm(self, ledger: Ledger) -> None:
+        """Lets the engine say what is confirmed on a ledger, where it has a rule of its own."""
+
+        def confirmed() -> BlockId:
+            rules = self.rules(ledger.params(ledger.head()))
+            assert isinstance(rules, ConfirmationRules), "one era's kind of confirmation for all"
+            return rules.confirmed(ledger)
+
+        if isinstance(self.rules(ledger.params(ledger.head())), ConfirmationRules):
+            ledger.confirm_by(confirmed)
 
     def protocol(self, era: Era) -> EngineProtocol:
         return registry.protocol(era.engine)

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from chain import codec
 from chain.address import KEY, Address
-from chain.block import BlockHead
+from chain.block import Block, BlockHead
 from chain.errors import InvalidEncoding, InvalidMessage, InvalidProof
 from chain.hashing import sha256, tagged
 from chain.proof import Evidence, Proof
 from chain.signatures import Signed, Verifier
 from chain.validators import ValidatorSet
-from consensus.contract import Attestation, EngineProtocol, Message, Rules, Slot
+from consensus.contract import Attestation, EngineProtocol, Message, Rules, SealRules, Slot
 from p2p.wire import ConsensusFrame
 
 DOMAIN = "moot/consensus/1"
@@ -178,14 +178,26 @@ class Signer:
 
     def sign(self, message: Message) -> Message:
         """The message with this node's open attestations signed. Raises SigningRefused."""
+        signatures = self._signatures(message.attestations())
+        return message.signed(signatures) if signatures else message
+
+    def seal(self, rules: Rules, block: Block) -> Block:
+        """A block made here, with its seal where its rules want one. Raises SigningRefused."""
+        if not isinstance(rules, SealRules):
+            return block
+        seal = rules.seal(block.head, self._signatures(rules.seal_attestations(block.head)))
+        return Block(block.header, block.manifest, block.transactions, seal)
+
+    def _signatures(self, attestations: Iterable[Attestation]) -> list[bytes]:
+        """The signatures of those that have none yet, in order."""
         signatures = []
-        for attestation in message.attestations():
+        for attestation in attestations:
             if attestation.signature:
                 continue
             assert attestation.signer == self.me, "an engine signs for nobody else"
             self._guard(attestation.slot, sha256(attestation.content))
             signatures.append(self._sign(attested_bytes(self._chain_id, self._engine, attestation)))
-        return message.signed(signatures) if signatures else message
+        return signatures
 
     def _guard(self, slot: Slot, digest: bytes) -> None:
         signed = self._signed.setdefault(slot.kind, OrderedDict())

@@ -36,6 +36,7 @@ class ChainJudge:
         self.properties = self._eras.rules(genesis.eras[0]).properties
         self.finalizes = self.properties.finalizes
         self.ledger = Ledger(store, genesis, verifier, self.finalizes)
+        self._eras.confirm(self.ledger)
         self._importer = Importer(
             self.ledger,
             self._eras,

@@ -1,7 +1,8 @@
 """Fork choice, against an oracle that is as simple as can be.
 
-Where blocks are never final the head is the heaviest branch, the first seen of equal ones: the
-oracle adds up every block's own weight and remembers the best. Elsewhere the head must stand on
+Where blocks are never final the head is the heaviest branch; of equal ones the first seen, or that
+of the smaller id, as the engine states: the oracle adds up every block's own weight and remembers
+the best. Elsewhere the head must stand on
 the finalized block.
 """
 
@@ -36,7 +37,9 @@ class ForkChoice:
             core = self._node.running
             weight = self._weight(block.previous) + core.rules.weight(block)
             self._weights[block.id] = weight
-            if weight > self._best[0]:
+            most, best = self._best
+            by_id = core.rules.properties.ties == "smaller-id"
+            if weight > most or (by_id and weight == most and block.id < best):
                 self._best = (weight, block.id)
         elif isinstance(thing, SetHead):
             self._note_move(thing.block)
@@ -68,7 +71,7 @@ class ForkChoice:
             weight, best = self._best
             self._violated(
                 f"follows {show_id(head)} of weight {self._weight(head)}, though it saw "
-                f"{show_id(best)} of weight {weight} first"
+                f"{show_id(best)} of weight {weight} before"
             )
             self._best = (self._weight(head), head)
 

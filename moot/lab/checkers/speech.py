@@ -7,22 +7,27 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from chain.block import Block
 from chain.ledger.disk import RECORD_KEY
 from chain.storage import Changes
 from chain.view import ChainView
 from consensus.contract import (
     Broadcast,
+    Build,
     Effect,
     Engine,
     Event,
     Message,
     Now,
     Persist,
+    Rules,
+    SealRules,
     Send,
     Slot,
     Status,
 )
 from moot.lab.node import SimulatedNode
+from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
 
 
@@ -44,6 +49,8 @@ class Speech:
         self._records = 0
         self._number_of: dict[bytes, int] = {}
         self._on_disk = 0
+        self._sealing = 0  # the number of the record that stood before the last Build
+        node.started.append(self._begin)
         node.wrappers.append(lambda engine: _Watched(engine, self))
         node.observers.append(self._performing)
         before = node.store.on_write
@@ -76,6 +83,36 @@ class Speech:
                             f"decided on {_show(slot)} at {type(event).__name__} and persists "
                             "nothing before it says so",
                         )
+            elif isinstance(effect, Build) and isinstance(self._node.running.rules, SealRules):
+                self._sealing = self._records
+                if not persisted:
+                    self._violated(
+                        "durable-before-speaking",
+                        f"asks for a block to sign at {type(event).__name__} and persists nothing "
+                        "before it",
+                    )
+
+    def _begin(self, node: SimulatedNode) -> None:
+        """A seal is signed by the node itself: so it is watched where it signs."""
+        signer = node.running.signer
+        sign = signer.seal
+
+        def seal(rules: Rules, block: Block) -> Block:
+            self._sealed(rules, block)
+            return sign(rules, block)
+
+        signer.seal = seal  # type: ignore[method-assign]
+
+    @judged_honestly
+    def _sealed(self, rules: Rules, block: Block) -> None:
+        for one in rules.seal_attestations(block.head):
+            if self._spoken.setdefault(one.slot, one.content) != one.content:
+                self._violated("contradiction", f"signs a second block for {_show(one.slot)}")
+            if self._sealing > self._on_disk:
+                self._violated(
+                    "durable-before-speaking",
+                    f"signs {_show(one.slot)} while the disk holds an older record",
+                )
 
     def _written(self, changes: Changes, sync: bool) -> None:
         for key, value in changes:

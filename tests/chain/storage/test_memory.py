@@ -109,6 +109,16 @@ def test_a_closed_store_is_of_no_use_until_it_is_opened_again() -> None:
     assert contents(store.reopen()) == {b"a": b"1"}
 
 
+def test_what_a_process_found_when_it_opened_the_store_is_safe() -> None:
+    """LevelDB writes its logs into a synced table when it opens: what was read then stays."""
+    store = MemoryStore()
+    store.write([(b"a", b"1")], sync=False)
+    store.reopen()
+    store.write([(b"b", b"2")], sync=False)
+    store.lose_unsynced()
+    assert contents(store) == {b"a": b"1"}
+
+
 @given(
     st.lists(
         st.tuples(st.dictionaries(st.binary(max_size=1), st.binary(max_size=1)), st.booleans()),

@@ -25,8 +25,10 @@ from consensus.pbft.messages import Prepare, PrePrepare
 from consensus.pbft.parameters import PbftParameters
 from moot.lab.checkers import Auditor
 from moot.lab.node import SimulatedNode
+from moot.lab.planting import Rewrite, planted
 from moot.lab.report import Findings
 from moot.lab.run import Laboratory, Outcome, RunOptions, run
+from moot.node.gate import Signer
 
 Change = Callable[[list[Effect]], list[Effect]]
 
@@ -85,6 +87,31 @@ def test_a_vote_that_is_said_before_it_is_persisted() -> None:
         return said + [effect for effect in effects if not isinstance(effect, Broadcast)]
 
     assert checkers(found("pbft", meddle(1, hurry))) == {"durable-before-speaking"}
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_block_that_is_signed_without_or_before_its_record(swap: bool) -> None:
+    def change(effects: list[Effect]) -> list[Effect]:
+        records = [effect for effect in effects if isinstance(effect, Persist)]
+        others = [effect for effect in effects if not isinstance(effect, Persist)]
+        return [*others, *records] if swap else others
+
+    outcome = found("authority", meddle(1, change))
+    assert "durable-before-speaking" in checkers(outcome)
+    assert "asks for a block to sign" in outcome.violations[0].message
+
+
+def test_two_blocks_signed_for_one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine forgets what it signed when its clock is set back, and so does its signer."""
+    monkeypatch.setattr(Signer, "_guard", lambda self, slot, digest: None)
+    with planted(
+        [Rewrite("consensus.authority:AuthorityEngine._next_turn", "self._last_slot + 1, ", "")]
+    ):
+        for seed in range(1, 20):
+            outcome = found("authority", faults=("clock-jump",), minutes=0.3, seed=seed)
+            if "contradiction" in checkers(outcome):
+                return
+    raise AssertionError("nobody noticed")
 
 
 def test_a_second_proposal_after_a_restart() -> None:
