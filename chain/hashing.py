@@ -7,6 +7,7 @@ Bitcoin tool reads them as Bitcoin's own.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from chain.errors import InvalidEncoding
 
@@ -31,9 +32,16 @@ def tagged(domain: str, *parts: bytes) -> bytes:
 
     Each part is preceded by its length, so that no two lists of parts give the same bytes.
     """
-    tag = sha256(domain.encode())
-    body = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-    return tag + tag + body
+    pieces = [_tag(domain)]
+    for part in parts:
+        pieces += (len(part).to_bytes(4, "big"), part)
+    return b"".join(pieces)
+
+
+@lru_cache(maxsize=64)
+def _tag(domain: str) -> bytes:
+    """The tag's hash, twice; there are a handful of domains, and a signature needs one each."""
+    return sha256(domain.encode()) * 2
 
 
 def show_id(identifier: bytes) -> str:

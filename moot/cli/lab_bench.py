@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,14 @@ ACCOUNTS = 10
 """Funded accounts of a devnet: as many requests can be under way at a time."""
 
 
+class Run(msgspec.Struct, frozen=True):
+    """One measurement. ``cpu_ms``: processor time of all nodes together for each transfer, which a
+    busy machine changes least; None where nodes cannot tell (not on macOS)."""
+
+    loop: ClosedLoopReport
+    cpu_ms: float | None
+
+
 class Bench(msgspec.Struct, frozen=True):
     """What was measured, in order. ``asked``: the node that was given all of it."""
 
@@ -37,7 +46,7 @@ class Bench(msgspec.Struct, frozen=True):
     nodes: int
     goal: str
     asked: str
-    runs: list[ClosedLoopReport]
+    runs: list[Run]
 
 
 @click.command()
@@ -114,11 +123,15 @@ async def _bench(
             size = min(batch or max(1, count // ACCOUNTS), count)
             if count // size > ACCOUNTS:
                 raise Failure(f"at most {ACCOUNTS} requests at a time: use a larger --batch")
-            runs.append(
-                await closed_loop(
-                    url, keys, outstanding=count, batch=size, seconds=seconds, goal=goal
-                )
+            before = await _cpu_seconds(watcher)
+            report = await closed_loop(
+                url, keys, outstanding=count, batch=size, seconds=seconds, goal=goal
             )
+            after = await _cpu_seconds(watcher)
+            spent_ms = None
+            if before is not None and after is not None and report.all_operations:
+                spent_ms = round(1000 * (after - before) / report.all_operations, 3)
+            runs.append(Run(report, spent_ms))
         return Bench(plan.engine, len(plan.nodes), goal, asked, runs)
     finally:
         await watcher.close()
@@ -133,14 +146,23 @@ async def _leader(watcher: Watcher, plan: Plan) -> tuple[str, str]:
     return plan.nodes[at].name, plan.urls()[at]
 
 
+async def _cpu_seconds(watcher: Watcher) -> float | None:
+    """Processor time that all nodes have used, by their own metrics."""
+    texts = [await client.get_text("/metrics") for client in watcher.clients]
+    found = [re.search(r"^process_cpu_seconds_total (\S+)$", text, re.MULTILINE) for text in texts]
+    if not all(found):
+        return None
+    return sum(float(match[1]) for match in found if match is not None)
+
+
 def _show(found: Bench) -> None:
     click.echo(
         f"{found.engine}, {found.nodes} nodes, signed transfers, fsync on, given to {found.asked}; "
         f"latency until {found.goal}"
     )
     rows = []
-    for one in found.runs:
-        times = one.latency_ms
+    for run_ in found.runs:
+        one, times = run_.loop, run_.loop.latency_ms
         failed = ", ".join(f"{count} {code}" for code, count in one.failed.items())
         rows.append(
             [
@@ -149,7 +171,10 @@ def _show(found: Bench) -> None:
                 f"{one.per_second:g}",
                 "" if times is None else f"{times['p50']:.2f}",
                 "" if times is None else f"{times['p99']:.2f}",
+                "" if run_.cpu_ms is None else f"{run_.cpu_ms:.2f}",
                 failed,
             ]
         )
-    print_table(["Outstanding", "Batch", "Per second", "p50 ms", "p99 ms", "Failed"], rows)
+    print_table(
+        ["Outstanding", "Batch", "Per second", "p50 ms", "p99 ms", "CPU ms each", "Failed"], rows
+    )

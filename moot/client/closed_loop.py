@@ -28,12 +28,14 @@ PATIENCE_S: Final = 30.0
 
 
 class ClosedLoopReport(msgspec.Struct, frozen=True):
-    """``operations``: transfers that ended within ``seconds``. ``failed``: by reason."""
+    """``operations``: transfers that began and ended within ``seconds``; ``all_operations``: those
+    of the warm-up and the end too. ``failed``: by reason."""
 
     outstanding: int
     batch: int
     seconds: float
     operations: int
+    all_operations: int
     per_second: float
     latency_ms: dict[str, float] | None
     failed: dict[str, int]
@@ -67,6 +69,7 @@ async def closed_loop(
         batch,
         seconds,
         len(loop.latencies_ms),
+        loop.done,
         round(len(loop.latencies_ms) / seconds, 1),
         latency_facts(loop.latencies_ms),
         dict(sorted(loop.failed.items())),
@@ -79,6 +82,7 @@ class _Loop:
     def __init__(self, node: NodeClient, batch: int, goal: Goal, status: NodeStatus) -> None:
         self.latencies_ms: list[float] = []
         self.failed: Counter[str] = Counter()
+        self.done = 0
         self._node, self._batch, self._goal, self._status = node, batch, goal, status
         self._from_s = self._to_s = 0.0
 
@@ -114,6 +118,7 @@ class _Loop:
                 # Which of its nonces are used is the node's to say.
                 sender = await self._sender(sender.key)
                 ahead = self._signed(sender)
+            self.done += len(codes) - len(failed)
             if began_s >= self._from_s and ended_s <= self._to_s:
                 taken_ms = (ended_s - began_s) * 1000
                 self.latencies_ms += [taken_ms] * (len(codes) - len(failed))

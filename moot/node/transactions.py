@@ -108,7 +108,15 @@ class TransactionDesk:
             self._wake_builder()
 
     def _has(self, txid: TxId) -> bool:
-        return txid in self._mempool or self._ledger.transaction(txid) is not None
+        """Whether a peer need not send it.
+
+        The index on disk is asked only for what this node has seen in this run: gossip asks for
+        each transaction several times, and hardly any is old. One from before a restart is
+        fetched once more, and refused for its nonce.
+        """
+        if txid in self._mempool:
+            return True
+        return txid in self._ledger.verified and self._ledger.transaction(txid) is not None
 
     def _raw(self, txid: TxId) -> bytes | None:
         transaction = self._mempool.get(txid)

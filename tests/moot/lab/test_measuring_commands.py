@@ -47,7 +47,8 @@ def test_a_network_of_real_processes_is_measured() -> None:
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert (document["goal"], document["nodes"]) == ("final", 4)
-    one, twenty = document["runs"]
+    one, twenty = (run["loop"] for run in document["runs"])
+    assert all(run["cpu_ms"] is None or run["cpu_ms"] > 0 for run in document["runs"])
     assert (one["outstanding"], twenty["outstanding"], twenty["batch"]) == (1, 20, 2)
     for run in (one, twenty):
         assert run["operations"] > 0
