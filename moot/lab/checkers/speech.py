@@ -77,7 +77,7 @@ class Speech:
                     if slot in self._decided:
                         continue
                     self._decided[slot] = _Said(content, self._records)
-                    if not persisted:
+                    if not persisted and self._signs_votes:
                         self._violated(
                             "durable-before-speaking",
                             f"decided on {_show(slot)} at {type(event).__name__} and persists "
@@ -113,6 +113,12 @@ class Speech:
                     "durable-before-speaking",
                     f"signs {_show(one.slot)} while the disk holds an older record",
                 )
+
+    @property
+    def _signs_votes(self) -> bool:
+        """Whether what is signed promises something. Under crash faults votes are not signed, and
+        what is says only what others made durable: a commit, for strangers."""
+        return self._node.running.rules.properties.fault_model != "crash"
 
     def _written(self, changes: Changes, sync: bool) -> None:
         for key, value in changes:
