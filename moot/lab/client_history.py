@@ -1,23 +1,30 @@
 """The history of a run's clients: payments and account reads, and whether they are linearizable.
 
 A payment begins when a client first says it, and is answered when the client is told that it is
-final. However often a client repeats a payment, and to
-whomever, it is one operation: that it takes effect once is part of what is checked.
+final. However often a client repeats a payment, and to whomever, it is one operation: that it takes
+effect once is part of what is checked. A read, too, is one operation however often it is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from chain.address import Address
+from chain.block import Block
+from chain.genesis import Genesis
 from chain.hashing import TxId
 from chain.ledger import Ledger
 from chain.transaction import Transaction, Transfer
 from moot.lab.history import Operation, Pay, ReadAccount, Recorder
-from moot.lab.linearizability import Budget, Verdict, check
+from moot.lab.linearizability import Budget, Verdict, check, check_each_account
 from moot.lab.models import AccountsModel
 from moot.lab.node import SimulatedNode
 from moot.lab.witness import Misfit, check_order
+
+STEPS_MAX: Final = 100_000
+"""Placements that judging one run may try, once with the accounts apart and once together: about
+a second in the worst case, and none where the ledger's own order fits."""
 
 
 class ClientHistory:
@@ -47,28 +54,13 @@ class ClientHistory:
         number = self.recorder.invoke(f"{call.sender}/{call.nonce}", call)
         self._payments[transaction.id] = number
 
-    def acknowledged(self, transaction: Transaction, height: int, at_ms: int) -> None:
-        """A client is told that its payment is final, and went well."""
+    def acknowledged(self, transaction: Transaction, height: int, code: str, at_ms: int) -> None:
+        """A client is told that its payment is final, and (``code``) what came of it."""
         number = self._payments.get(transaction.id)
         if number is not None:
-            self.recorder.answer(number, "")
+            self.recorder.answer(number, code)
 
     # ----------------------------------------------------------------------------- reading
-
-    def read(self, address: Address, at: SimulatedNode) -> None:
-        """A linearizable read at a node; never answered where it dies or cannot tell."""
-        number = self.begin_read(address)
-        if number is None or at.core is None:
-            return
-        core = at.core
-
-        def done(why_not: str) -> None:
-            if why_not:
-                self.recorder.refuse(number)
-            else:
-                self.end_read(number, address, core.ledger)
-
-        core.requests.read(done)
 
     def begin_read(self, address: Address) -> int | None:
         """A client asks for an account; None: the history is full."""
@@ -87,28 +79,25 @@ class ClientHistory:
     def operations(self) -> tuple[Operation, ...]:
         return self.recorder.operations()
 
-    def order_in(self, ledger: Ledger) -> list[int]:
-        """The payments' numbers as the confirmed chain of ``ledger`` applied them."""
-        order = []
-        for height in range(1, ledger.height(ledger.confirmed()) + 1):
-            block_id = ledger.id_at(height)
-            block = None if block_id is None else ledger.block(block_id)
-            assert block is not None, "the confirmed chain has no gaps"
-            order += [
-                self._payments[transaction.id]
-                for transaction in block.transactions
-                if transaction.id in self._payments
-            ]
-        return order
+    def order_in(self, blocks: Iterable[Block]) -> list[int]:
+        """The payments' numbers as the chain of ``blocks``, in order of height, applied them."""
+        return [
+            self._payments[transaction.id]
+            for block in blocks
+            for transaction in block.transactions
+            if transaction.id in self._payments
+        ]
 
-    def check(self, ledger: Ledger, budget: Budget | None = None) -> tuple[Verdict, Misfit | None]:
-        """First against the ledger's own order; where that does not fit, against any other."""
+    def check(
+        self, genesis: Genesis, blocks: Iterable[Block], budget: Budget | None = None
+    ) -> tuple[Verdict, Misfit | None]:
+        """First against the chain's own order; where that does not fit, against any other."""
         initial = {
             self._names[allocation.address]: (0, allocation.amount)
-            for allocation in ledger.genesis.allocations
+            for allocation in genesis.allocations
             if allocation.address in self._names
         }
-        return judge(self.operations(), self.order_in(ledger), initial, budget)
+        return judge(self.operations(), self.order_in(blocks), initial, budget)
 
 
 def judge(
@@ -119,10 +108,17 @@ def judge(
 ) -> tuple[Verdict, Misfit | None]:
     """The verdict on payments and reads, and what does not fit into the ledger's order.
 
-    A misfit with the verdict "linearizable" means that the clients cannot have noticed anything.
+    Three questions, each dearer than the one before: does the ledger's order fit; is each account
+    by itself linearizable (``budget``); are all accounts together (what is left of it)? A misfit
+    with the verdict "linearizable" means that the clients cannot have noticed anything.
     """
     model = AccountsModel(initial)
     misfit = check_order(operations, order, model)
     if misfit is None:
         return Verdict("linearizable", orders=(tuple(order),)), None
+    budget = budget or Budget(steps=STEPS_MAX)
+    alone = Budget(steps=budget.steps, configurations=budget.configurations)
+    apart = check_each_account(operations, initial, alone)
+    if apart.outcome == "violated":
+        return apart, misfit
     return check(operations, model, budget), misfit

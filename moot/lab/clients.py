@@ -25,6 +25,8 @@ WINDOW = 12
 """Payments that a user has under way at most."""
 BURST_MAX = 8
 FEE = 2_000
+REFUSED_EVERY = 16
+"""Of so many payments of a user one is of nothing: it pays its fee, is final, and has failed."""
 
 
 class Payment(msgspec.Struct):
@@ -37,10 +39,13 @@ class Payment(msgspec.Struct):
 
 
 class Listener(Protocol):
-    """Hears what clients did, for histories: all times are virtual milliseconds."""
+    """Hears what clients did, for histories: all times are virtual milliseconds. ``code``: why
+    a final payment failed; "": it went well."""
 
     def submitted(self, transaction: Transaction, node: SimulatedNode, at_ms: int) -> None: ...
-    def acknowledged(self, transaction: Transaction, height: int, at_ms: int) -> None: ...
+    def acknowledged(
+        self, transaction: Transaction, height: int, code: str, at_ms: int
+    ) -> None: ...
 
 
 class Clients:
@@ -92,8 +97,11 @@ class Clients:
         if sum(1 for one in self.open.values() if one.transaction.sender == user.address) >= WINDOW:
             return
         others = [other for other in self.users if other is not user]
-        transfer = Transfer(self._rng.choice(others).address, self._rng.randrange(1, 99))
-        draft = Transaction(user.address, len(self._signed[number]), FEE, 0, 0, (transfer,))
+        recipient, amount = self._rng.choice(others).address, self._rng.randrange(1, 99)
+        nonce = len(self._signed[number])
+        if nonce % REFUSED_EVERY == REFUSED_EVERY - 1:
+            amount = 0
+        draft = Transaction(user.address, nonce, FEE, 0, 0, (Transfer(recipient, amount),))
         witness = user.sign(draft.signing_bytes(self._chain_id))
         transaction = msgspec.structs.replace(draft, witness=(witness,))
         self._signed[number].append(transaction)
@@ -147,7 +155,8 @@ class Clients:
             del self.open[txid]
             self.acknowledged[txid] = (payment.transaction, located.height)
             for listener in self.listeners:
-                listener.acknowledged(payment.transaction, located.height, self.world.now_ms)
+                code = "" if located.receipt is None else located.receipt.code
+                listener.acknowledged(payment.transaction, located.height, code, self.world.now_ms)
 
     def _reopen(self, node: SimulatedNode) -> None:
         """A deep reorganisation took a confirmed payment back: its nonce is free again, and later

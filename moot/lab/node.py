@@ -14,7 +14,7 @@ from chain.header import Header
 from chain.ledger import Ledger
 from chain.signatures import Verifier
 from chain.transaction import Transaction
-from consensus.contract import Effect, Engine, Event, Now
+from consensus.contract import Effect, Engine, Event, Now, RequestId
 from consensus.registry import era_parameters, protocol
 from moot.lab.disk import Crash, SimulatedDisk
 from moot.lab.network import Link, Network
@@ -279,6 +279,17 @@ class SimulatedNode:
 
         self._enter(offer)
         return results
+
+    def read(self, done: Callable[[str], None]) -> RequestId | None:
+        """A client's linearizable read; the node must be up. What NodeCore's requests answer."""
+        asked: list[RequestId | None] = []
+
+        def ask() -> None:
+            asked.append(self.running.requests.read(done))
+            self._wake()
+
+        self._enter(ask)
+        return asked[0] if asked else None
 
     def joined(self, link: Link) -> None:
         self._input(lambda: self.running.peer_joined(link))

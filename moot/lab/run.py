@@ -24,6 +24,7 @@ from moot.lab.faults import Faults, chosen_kinds
 from moot.lab.liars import make_liars
 from moot.lab.mutants import find_mutant
 from moot.lab.node import SimulatedNode
+from moot.lab.readers import Readers
 from moot.lab.report import Findings, Violation
 
 if TYPE_CHECKING:
@@ -117,6 +118,15 @@ class Laboratory:
             options.load_tps,
         )
         self.auditor = Auditor(cluster.genesis, cluster.verifier, self.findings)
+        self.readers = Readers(
+            self.world,
+            self.nodes,
+            cluster.users,
+            self.clients,
+            self.findings,
+            self.properties,
+            self.auditor.keeper,
+        )
         self.agreement = Agreement(self.findings, self.auditor.audit, self.auditor.audit_proof)
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}
@@ -194,6 +204,7 @@ class Laboratory:
         self.watch()
         self.cluster.start()
         self.clients.start()
+        self.readers.start()
         world.run_until(WARM_UP_MS)
         self.faults.start()
         world.run_until(max(WARM_UP_MS, round(options.minutes * 60_000)))
@@ -206,6 +217,10 @@ class Laboratory:
                 stack.enter_context(node.store.looked_at())
             if recovered:
                 self._check_the_end(healthy)
+            for node in self.honest:
+                if node.core is not None:
+                    self.auditor.keeper.compare(node)
+            self.readers.check(self.cluster.genesis)
             return self._outcome(healthy)
 
     def _check_the_end(self, healthy: list[SimulatedNode]) -> None:
@@ -278,9 +293,11 @@ class Recovery:
             world.run_until(world.now_ms + 1_000)
             self._states.append(self._fingerprint())
         lab.clients.is_spending = False
-        while lab.clients.open:
+        lab.readers.ask_until_served()
+        while lab.clients.open or lab.readers.open:
             if world.now_ms >= end_ms:
-                self._complain(f"{len(lab.clients.open)} payments are still under way")
+                payments, reads = len(lab.clients.open), len(lab.readers.open)
+                self._complain(f"{payments} payments and {reads} reads are still under way")
                 return False
             world.run_until(world.now_ms + 1_000)
             self._states.append(self._fingerprint())

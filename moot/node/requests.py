@@ -26,11 +26,20 @@ class Requests:
         """Reads that the engine allowed, and the height that must be final first."""
         self._last: RequestId = 0
 
-    def read(self, done: Done) -> None:
-        """A linearizable read: ``done("")`` once local state may answer, else why not."""
+    def read(self, done: Done) -> RequestId | None:
+        """A linearizable read: ``done("")`` once the confirmed state may answer, else why not.
+
+        Its number, for ``cancel``; None: it was refused at once.
+        """
         request = self._opened(done)
         if request is not None:
             self._post(contract.ReadRequested(request))
+        return request
+
+    def cancel(self, request: RequestId) -> None:
+        """Nobody waits for it any more."""
+        self._open.pop(request, None)
+        self._due.pop(request, None)
 
     def command(self, name: str, arguments: tuple[str, ...], done: Done) -> None:
         """An operator's command to the engine; ``done`` hears the outcome."""
@@ -46,6 +55,7 @@ class Requests:
 
     def answered(self, request: RequestId, outcome: str) -> None:
         """The engine refuses a read, or tells what came of a command."""
+        self._due.pop(request, None)
         done = self._open.pop(request, None)
         if done is not None:
             done(outcome)
@@ -54,8 +64,10 @@ class Requests:
         """More is final: answers the reads that waited for it."""
         final = self._ledger.height(self._ledger.confirmed())
         for request in [one for one, height in self._due.items() if height <= final]:
-            del self._due[request]
-            self._open.pop(request)("")
+            self._due.pop(request, None)
+            done = self._open.pop(request, None)
+            if done is not None:  # an earlier one's answer may have cancelled it
+                done("")
 
     def _opened(self, done: Done) -> RequestId | None:
         if len(self._open) >= REQUESTS_MAX:

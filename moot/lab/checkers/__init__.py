@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from moot.lab.checkers.agreement import Agreement
 from moot.lab.checkers.auditor import Auditor
+from moot.lab.checkers.books import BookKeeper, Books
 from moot.lab.checkers.bounds import Bounds
 from moot.lab.checkers.clock import Clock
 from moot.lab.checkers.forks import ForkChoice
 from moot.lab.checkers.speech import Speech
 
-__all__ = ["Agreement", "Auditor", "Bounds", "Clock", "ForkChoice", "Speech"]
+__all__ = [
+    "Agreement",
+    "Auditor",
+    "BookKeeper",
+    "Books",
+    "Bounds",
+    "Clock",
+    "ForkChoice",
+    "Speech",
+]

@@ -1,4 +1,7 @@
-"""Validity and supply: an auditor executes every final block again, and counts the coins."""
+"""Validity and supply: an auditor executes every final block again, and counts the coins.
+
+Twice: by the production code, honest, and by the naive ledger (moot.lab.checkers.books).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from chain.signatures import Verifier
 from chain.state.accounts import get_supply
 from chain.storage.memory import MemoryStore
 from consensus.registry import era_parameters, protocol
+from moot.lab.checkers.books import BookKeeper
 from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
 from moot.node.eras import EraBook
@@ -33,6 +37,7 @@ class Auditor:
         self._eras = EraBook()
         self._gate = Gate(found, self._ledger.chain_id, verifier)
         self._findings = findings
+        self.keeper = BookKeeper(genesis, findings)
         self._supply = get_supply(self._ledger.state())
 
     @property
@@ -52,12 +57,14 @@ class Auditor:
         try:
             check_common(head, ledger.header(block.previous), rules)
             rules.check_header(head, ledger)
-            ledger.insert(block, rules.weight(head), rules.state_changes(head, ledger))
+            changes = rules.state_changes(head, ledger)
+            ledger.insert(block, rules.weight(head), changes)
             if ledger.finalizes:
                 self._check_proof(block, proof)
         except (InvalidBlock, InvalidProof, KeyError) as error:
             self._findings.violated("validity", f"height {block.height}: {error}", at_ms)
             return
+        self.keeper.append(block, changes, at_ms)
         self.minted(block.manifest.reward)
         ledger.set_head(block.id)
         if ledger.finalizes:

@@ -74,6 +74,6 @@ def test_a_violation_is_shrunk_shown_and_told_by_the_exit_status(
     assert "--faults none" in shown.stderr
     with trace.open(encoding="utf-8") as lines:
         events = read_lines(lines).events
-    (violation, *_) = [event for event in events if event.kind == "violation"]
-    assert violation.what.startswith("supply: ")
-    assert "── violation supply:" in shown.stdout
+    violations = [event.what for event in events if event.kind == "violation"]
+    assert violations[0].startswith("serializable-read: ")
+    assert "── violation serializable-read:" in shown.stdout

@@ -51,7 +51,7 @@ def test_a_mistake_that_needs_no_fault_shrinks_to_no_fault(
     plant_coins_of_nothing(monkeypatch)
     options = msgspec.structs.replace(OPTIONS, minutes=0.1)
     outcome = run(options)
-    (checker,) = {violation.checker for violation in outcome.violations}
+    checker = outcome.violations[0].checker
     shrunk = shrink_run(options, checker, 8)
     assert shrunk.options.faults == ()
     assert run(shrunk.options).violations
