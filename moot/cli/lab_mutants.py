@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -83,7 +84,7 @@ def _hunt_one(name: str, *, seeds: int, shrinks: bool) -> Catch:
 
 
 def _show(found: list[Catch]) -> None:
-    table = Table("mutant", "of", "found", "seeds", "by", "shortest failing schedule")
+    table = Table("mutant", "of", "found", "seeds", "by", "events in the shortest failing case")
     for catch in found:
         table.add_row(
             catch.name,
@@ -101,10 +102,17 @@ def _show(found: list[Catch]) -> None:
 
 
 def _schedule(catch: Catch) -> str:
-    """The faults that are needed, in order; a liar is named in the replay line."""
-    if catch.shrunk_events is None:
+    """What is left of what was done: faults, payments, liars; and of the nodes."""
+    if catch.case is None:
         return ""
-    return ", ".join(catch.schedule) or "no faults"
+    script = catch.case.script
+    kinds = Counter(each.step.text.split()[0] for each in script.steps)
+    words = [f"{node} {kind}" for node, kind in script.liars]
+    words += [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.items()]
+    short = "" if catch.minimal else " at most"
+    if script.healing != "none":
+        words.append("the healing")
+    return f"{script.events}{short}: {', '.join(words) or 'nothing'}; {catch.shrunk_nodes} nodes"
 
 
 @click.command()

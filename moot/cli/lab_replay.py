@@ -13,9 +13,10 @@ from moot.cli.common import console, json_option, print_json
 from moot.cli.lab import show_outcome
 from moot.cli.lab_options import one_run, options_from
 from moot.lab import diagram
+from moot.lab.recording import Case, play
 from moot.lab.replay import SHOWN_MS, span_of_interest
 from moot.lab.replay import replay as replay_run
-from moot.lab.run import Outcome, RunOptions, command_of, run
+from moot.lab.run import Outcome, RunOptions, run
 from moot.lab.shrink_run import shrink_run
 from moot.lab.trace import Kind, TraceFile, read_lines, window, without, write_lines
 
@@ -107,9 +108,8 @@ def replay(
     outcome: Outcome | None = None
     if read_path is None:
         options = options_from(engine, nodes, seed, **chosen)
-        if runs_max:
-            options = _shrunk(options, runs_max)
-        outcome, trace = _run(options, from_s, to_s)
+        case = _shrunk(options, runs_max) if runs_max else None
+        outcome, trace = _run(options, case, from_s, to_s)
     else:
         with read_path.open(encoding="utf-8", errors="replace") as lines:
             trace = read_lines(lines)
@@ -134,28 +134,34 @@ def replay(
             sys.exit(1)
 
 
-def _shrunk(options: RunOptions, runs_max: int) -> RunOptions:
-    """A smaller run that violates the same; the same one where nothing is violated."""
+def _shrunk(options: RunOptions, runs_max: int) -> Case | None:
+    """A smaller case that violates the same; None where nothing is violated."""
     violations = run(options).violations
     if not violations:
-        return options
+        return None
     shrunk = shrink_run(options, violations[0].checker, runs_max)
-    click.echo(f"after {shrunk.runs} runs: {command_of(shrunk.options)}", err=True)
-    return shrunk.options
+    script = shrunk.case.script
+    short = "" if shrunk.minimal else ", the budget was spent"
+    click.echo(
+        f"after {shrunk.trials} runs: {shrunk.case.options.nodes} nodes, {script.events} events "
+        f"in {script.lasts_ms / MILLISECONDS:g} s{short}",
+        err=True,
+    )
+    return shrunk.case
 
 
 def _run(
-    options: RunOptions, from_s: float | None, to_s: float | None
+    options: RunOptions, case: Case | None, from_s: float | None, to_s: float | None
 ) -> tuple[Outcome, TraceFile]:
     """The run and the trace of a span; where none is given, a first run finds where to look."""
     if from_s is None and to_s is None:
-        from_ms, to_ms = span_of_interest(run(options))
+        from_ms, to_ms = span_of_interest(run(options) if case is None else play(case))
     else:
         from_ms = round((from_s or 0) * MILLISECONDS)
         to_ms = from_ms + SHOWN_MS if to_s is None else round(to_s * MILLISECONDS)
         if to_ms < from_ms:
             raise click.BadParameter("--to is before --from")
-    return replay_run(options, from_ms, to_ms)
+    return replay_run(options if case is None else case, from_ms, to_ms)
 
 
 def draw(trace: TraceFile, everything: bool) -> None:

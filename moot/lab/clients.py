@@ -7,7 +7,7 @@ there is one content that may be applied, once.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,7 +17,8 @@ from chain.transaction import Transaction, Transfer
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings
 from moot.lab.signer import SigningKey
-from moot.lab.world import World
+from moot.lab.steps import Pay
+from moot.lab.world import STEP, World
 
 LOOK_MS = 400
 """Pause between two questions whether a payment is final."""
@@ -30,12 +31,17 @@ REFUSED_EVERY = 16
 
 
 class Payment(msgspec.Struct):
-    """A transaction under way. ``repeat_ms``: when it is said again."""
+    """A transaction under way. ``repeat_ms``: when it is said again. ``rng``: its client's."""
 
     transaction: Transaction
     sent_ms: int
     repeat_ms: int
+    rng: random.Random
     tries: int = 1
+
+
+def _patience_ms(rng: random.Random) -> int:
+    return rng.randint(1_500, 5_000)
 
 
 class Listener(Protocol):
@@ -73,54 +79,82 @@ class Clients:
         self._findings = findings
         self._tps = load_tps
         self._rng: random.Random = world.rng("clients")
+        """Draws payments; what a client does about one of them is drawn for that one."""
+        self._looks: random.Random = world.rng("clients/looks")
+        self._era = 0
         self._signed: list[list[Transaction]] = [[] for _ in users]
         """Each user's transactions by nonce."""
 
+        self.do: Callable[[Pay], bool] = lambda step: self.pay(step, None)
+        """Has a drawn payment made; whoever records steps puts itself here."""
+
     def start(self) -> None:
         self.world.after(LOOK_MS, self._look)
-        if self._tps > 0:
-            self.world.after(self._pause_ms(), self._burst)
+        self._spend(self._tps)
+
+    def recover(self, load_tps: float) -> None:
+        """Spends anew, as drawn from here on: what was drawn before has no part in it."""
+        self._rng = self.world.rng("clients/recovery")
+        self.do = lambda step: self.pay(step, None)
+        self._spend(load_tps)
+
+    def _spend(self, load_tps: float) -> None:
+        self._era += 1
+        self._tps = load_tps
+        if load_tps > 0:
+            era = self._era
+            self.world.after(self._pause_ms(), lambda: self._burst(era), STEP)
 
     def _pause_ms(self) -> int:
         """Bursts have (1 + BURST_MAX) / 2 payments on average."""
         mean_ms = 1_000 * (1 + BURST_MAX) / 2 / self._tps
         return 1 + int(self._rng.expovariate(1 / mean_ms))
 
-    def _burst(self) -> None:
-        self.world.after(self._pause_ms(), self._burst)
+    def _burst(self, era: int) -> None:
+        if era != self._era:
+            return
+        self.world.after(self._pause_ms(), lambda: self._burst(era), STEP)
         if self.is_spending:
             for _ in range(self._rng.randint(1, BURST_MAX)):
-                self._pay(self._rng.randrange(len(self.users)))
+                sender = self._rng.randrange(len(self.users))
+                others = [number for number in range(len(self.users)) if number != sender]
+                recipient, amount = self._rng.choice(others), self._rng.randrange(1, 99)
+                if len(self._signed[sender]) % REFUSED_EVERY == REFUSED_EVERY - 1:
+                    amount = 0
+                self.do(Pay(sender, recipient, amount))
 
-    def _pay(self, number: int) -> None:
-        user = self.users[number]
+    def pay(self, step: Pay, via: SimulatedNode | None) -> bool:
+        """A user signs a payment and says it to a node; False where too many are under way."""
+        user = self.users[step.sender]
         if sum(1 for one in self.open.values() if one.transaction.sender == user.address) >= WINDOW:
-            return
-        others = [other for other in self.users if other is not user]
-        recipient, amount = self._rng.choice(others).address, self._rng.randrange(1, 99)
-        nonce = len(self._signed[number])
-        if nonce % REFUSED_EVERY == REFUSED_EVERY - 1:
-            amount = 0
-        draft = Transaction(user.address, nonce, FEE, 0, 0, (Transfer(recipient, amount),))
+            return False
+        signed = self._signed[step.sender]
+        transfer = Transfer(self.users[step.recipient].address, step.amount)
+        draft = Transaction(user.address, len(signed), FEE, 0, 0, (transfer,))
         witness = user.sign(draft.signing_bytes(self._chain_id))
         transaction = msgspec.structs.replace(draft, witness=(witness,))
-        self._signed[number].append(transaction)
+        signed.append(transaction)
         now_ms = self.world.now_ms
-        self.open[transaction.id] = Payment(transaction, now_ms, now_ms + self._patience_ms())
-        self._send(transaction)
+        rng = self.world.rng(f"clients/{step.sender}/{draft.nonce}")
+        payment = Payment(transaction, now_ms, now_ms + _patience_ms(rng), rng)
+        self.open[transaction.id] = payment
+        self._send(payment, via)
+        return True
 
-    def _patience_ms(self) -> int:
-        return self._rng.randint(1_500, 5_000)
+    def hear_all(self) -> None:
+        """No answer is lost any more."""
+        self.lost_answers = 0
 
-    def _any_node(self) -> SimulatedNode | None:
+    def _any_node(self, rng: random.Random) -> SimulatedNode | None:
         """A client knows an address, not whether the node behind it works."""
-        node = self.nodes[self._rng.randrange(len(self.nodes))]
+        node = self.nodes[rng.randrange(len(self.nodes))]
         return node if node.core is not None and not node.paused else None
 
-    def _send(self, transaction: Transaction) -> None:
-        node = self._any_node()
-        if node is None:
+    def _send(self, payment: Payment, via: SimulatedNode | None = None) -> None:
+        node = via if via is not None else self._any_node(payment.rng)
+        if node is None or node.core is None or node.paused:
             return
+        transaction = payment.transaction
         for listener in self.listeners:
             listener.submitted(transaction, node, self.world.now_ms)
         node.submit([transaction])
@@ -129,8 +163,8 @@ class Clients:
         self.world.after(LOOK_MS, self._look)
         if not self.open:
             return
-        node = self._any_node()
-        lost = self.lost_answers and self._rng.randrange(1_000) < self.lost_answers
+        node = self._any_node(self._looks)
+        lost = self.lost_answers and self._looks.randrange(1_000) < self.lost_answers
         if lost:
             self._findings.exercised["lost-answer"] += 1
         elif node is not None and node.is_honest:
@@ -138,10 +172,10 @@ class Clients:
                 self._hear(node)
         for payment in list(self.open.values()):
             if payment.repeat_ms <= self.world.now_ms:
-                payment.repeat_ms = self.world.now_ms + self._patience_ms()
+                payment.repeat_ms = self.world.now_ms + _patience_ms(payment.rng)
                 payment.tries += 1
                 self._findings.exercised["retries"] += 1
-                self._send(payment.transaction)
+                self._send(payment)
 
     def _hear(self, node: SimulatedNode) -> None:
         ledger = node.running.ledger
@@ -166,7 +200,8 @@ class Clients:
             for transaction in signed[node.running.ledger.account(user.address).nonce :]:
                 if self.acknowledged.pop(transaction.id, None) is not None:
                     self._findings.exercised["acknowledged_then_reverted"] += 1
-                    self.open[transaction.id] = Payment(transaction, now_ms, now_ms)
+                    rng = self.world.rng(f"clients/{show_id(transaction.id)}/{now_ms}")
+                    self.open[transaction.id] = Payment(transaction, now_ms, now_ms, rng)
 
     # ---------------------------------------------------------------------------- checking
 

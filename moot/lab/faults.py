@@ -1,8 +1,8 @@
-"""What goes wrong: each kind by itself, its rate drawn from the seed, all of it over one cluster.
+"""What goes wrong: carries out the steps that are done to a network, and ends what has an end.
 
-A run's *swarm* is the subset of kinds that its seed chose, and how often each comes: runs that
-differ in what they leave out find more than runs in which everything happens a little (Groce et
-al., "Swarm Testing", ISSTA 2012).
+Where the steps come from does not matter here: a swarm draws them from the run's seed
+(moot.lab.swarm), a scenario file lists them (moot.lab.scenario). What a step leaves to chance is
+drawn from the step's own text, so that it comes out the same whatever other steps there are.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
+from chain.address import public_key_of
 from chain.errors import DamagedStore, Invalid, StoreFailure
 from chain.ledger.disk import RECORD_KEY
-from consensus.contract import Effect, Event
+from consensus.contract import Broadcast, Effect, Event, Send
+from moot.lab import steps
 from moot.lab.clients import Clients
-from moot.lab.disk import Crash, WriteFault
-from moot.lab.network import LinkFaults, Network, Pair
+from moot.lab.disk import Crash
+from moot.lab.network import Interception, LinkFaults, Network, Pair
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings
-from moot.lab.world import World
+from moot.lab.steps import Step, Timed
+from moot.lab.ways import Places
+from moot.lab.world import END, STEP, World
 
 KINDS = (
     "delay",
@@ -52,19 +57,16 @@ KINDS = (
 )
 """All kinds of faults, by the names that ``--faults`` takes."""
 
-BASE_DELAYS_MS = ((1, 3), (1, 10), (2, 20), (5, 50))
-"""Link delays of a run: one machine room, one city, one continent, and worse."""
 STEP_MS = 5_000
 """The largest step of a clock that any number of nodes may make: an NTP correction."""
-JUMP_MS = 3_600_000
-"""The largest step of a clock that few enough nodes may make: somebody set it wrong."""
 HEIGHTS_TO_PASS = 4
 """Above the highest final block: what a node without its disk must see final to be whole again."""
-
-TAGS_MAX = 8
-"""Engines number their messages from 1, and have few."""
+RESTART_MS_MAX = 4_000
+"""A node that a broken disk or a step between two effects has stopped starts again within that."""
 
 Undo = Callable[[], None]
+Begun = Undo | bool
+"""What a step came to: False: nothing, it did not apply; True: done; or what ends it."""
 
 
 class UnknownFault(Invalid):
@@ -89,8 +91,38 @@ def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, 
     return check_kinds(names)
 
 
+class Fuse:
+    """A node that is to die at a moment of its own."""
+
+    def __init__(self, step: steps.Crash, left: int) -> None:
+        self.step = step
+        self.left = left
+        self.reached = False
+
+    def burn(self, thing: Event | Effect) -> bool:
+        """Whether the node dies right before ``thing``."""
+        moment = self.step.moment
+        if moment is None or moment.what == "steps":
+            self.left -= 1
+            return self.left < 0
+        if self.reached:
+            return True
+        if moment.what not in _names(thing):
+            return False
+        self.left -= 1
+        self.reached = self.left <= 0
+        return self.reached and moment.order == "before"
+
+
+def _names(thing: Event | Effect) -> tuple[str, ...]:
+    """What an event or effect may be called in a step: its type, or that of what it says."""
+    if isinstance(thing, Broadcast | Send):
+        return type(thing).__name__, type(thing.message).__name__
+    return (type(thing).__name__,)
+
+
 class Faults:
-    """Injects faults into a cluster until it is told to heal."""
+    """Does steps to a cluster, until it is told to heal."""
 
     def __init__(
         self,
@@ -99,18 +131,25 @@ class Faults:
         nodes: list[SimulatedNode],
         clients: Clients,
         findings: Findings,
-        kinds: tuple[str, ...],
         bearable: int,
         highest: Callable[[], int],
-        calm: float = 1.0,
+        delay_ms: tuple[int, int],
     ) -> None:
         """``bearable``: how many nodes may lose their disks, or have a clock that is far off.
 
-        ``highest``: the greatest height that any node has called final or confirmed. ``calm``: how
-        much longer than usual the pauses between faults are.
+        ``highest``: the greatest height that any node has called final or confirmed. ``delay_ms``:
+        what a message takes on any link, least and most, while nothing is wrong with it.
         """
-        self.kinds = kinds
         self.injected: Counter[str] = Counter()
+        self.done: list[Timed] = []
+        """Every step that applied, in order; doing them again at their times is the same run."""
+        self.listeners: list[Callable[[Step], None]] = []
+        """Hear of each step that applied."""
+        self.idle = 0
+        """Steps that did not apply: of a node that was down, or more than can be borne."""
+        self.active = True
+        """Until the healing."""
+        self.places = Places(nodes)
         self._world = world
         self._network = network
         self._nodes = nodes
@@ -118,15 +157,12 @@ class Faults:
         self._findings = findings
         self._bearable = bearable
         self._highest = highest
-        self._calm = calm
-        self._rng = world.rng("faults")
-        self.active = False
-        """From ``start`` until the healing."""
-        self._fuses: dict[bytes, int] = {}
-        self._undoes: dict[int, Undo] = {}
-        self._count = self._strikes = 0
-        self.admit: Callable[[int, str], bool] = lambda number, kind: True
-        """Asked before each strike (number from 1, kind): whoever shrinks a run leaves some out."""
+        self._fuses: dict[bytes, Fuse] = {}
+        self._burnt: dict[bytes, int] = {}
+        """How long each node stays down that its fuse is killing right now; 0: for good."""
+        self._undoes: dict[int, tuple[bool, Undo]] = {}
+        """What ends each step, and whether it is about links."""
+        self._count = 0
         self._lossy: dict[bytes, int] = {}
         """Nodes whose disk is damaged or was wiped, and the final height they must pass to be
         whole again."""
@@ -134,81 +170,88 @@ class Faults:
         self.clocks_matter = False
         """Whether nodes must agree on the time: then one whose clock was far off is faulty."""
         self._resting: set[bytes] = set()
-        base = self._rng.choice(BASE_DELAYS_MS)
         for one in network.nodes:
             for other in network.nodes:
                 if one != other:
-                    network.faults[(one, other)] = LinkFaults(delay_ms=base)
+                    network.faults[(one, other)] = LinkFaults(delay_ms=delay_ms)
         for node in nodes:
             node.observers.append(self._fuse_of(node))
             node.on_failure = self._failed
-        self._begin = self._beginnings()
 
-    def _beginnings(self) -> dict[str, Callable[[], Undo | None]]:
-        """What begins each kind; it returns what ends it, if that has a duration."""
-        return {
-            "delay": lambda: self._weather(self._delayed),
-            "loss": lambda: self._weather(self._lossy_link),
-            "selective-loss": self._lose_a_kind,
-            "duplication": lambda: self._weather(self._doubling),
-            "reordering": lambda: self._weather(self._reordering),
-            "bandwidth": lambda: self._weather(self._narrow),
-            "one-way-cut": lambda: self._cut(self._some_pairs(1)),
-            "partition": self._partition,
-            "partial-partition": self._partial_partition,
-            "flapping": self._flap,
-            "kill": lambda: self._kill(self._up(), power=False),
-            "power-failure": lambda: self._kill(self._up(), power=True),
-            "kill-all": self._kill_all,
-            "crash-at-effect": self._light_fuse,
-            "crash-at-write": lambda: self._arm(("crash-before", "crash-after")),
-            "torn-write": lambda: self._arm(("torn",)),
-            "full-disk": lambda: self._arm(("full",)),
-            "failing-sync": lambda: self._arm(("sync-fails",)),
-            "flipped-bit": self._flip,
-            "wiped-disk": self._wipe,
-            "pause": self._pause,
-            "slow-node": self._slow_node,
-            "slow-disk": self._slow_disk,
-            "clock-skew": self._skew,
-            "clock-drift": self._drift,
-            "clock-jump": self._jump,
-            "lost-answer": self._lose_answers,
-        }
+    # ------------------------------------------------------------------------------ the steps
 
-    # -------------------------------------------------------------------------- the schedule
+    def plan(self, timed: Iterable[Timed]) -> None:
+        """Does each step when its time comes; of one moment, in the order given."""
+        for each in timed:
+            step = each.step
+            self._world.after(each.at_ms - self._world.now_ms, partial(self.do, step), STEP)
 
-    def start(self) -> None:
-        """From now on each chosen kind comes again and again."""
-        self.active = True
-        for kind in self.kinds:
-            mean_ms = int(1_000 * self._calm * 2 ** self._rng.uniform(1.0, 4.5))
-            self._later(kind, mean_ms, self._world.rng(f"faults/{kind}"))
+    def do(self, step: Step) -> bool:
+        """Does a step now; False where it does not apply."""
+        if not self.active:
+            return False
+        concrete = self.places.resolved(step, self._leader)
+        begun = False if concrete is None else self._begin(concrete)
+        if concrete is None or begun is False:
+            self.idle += 1
+            return False
+        if concrete.kind:
+            self.injected[concrete.kind] += 1
+        self.done.append(Timed(self._world.now_ms, concrete))
+        for listener in self.listeners:
+            listener(concrete)
+        if callable(begun):
+            self._end_later(concrete, begun)
+        return True
 
-    def _later(self, kind: str, mean_ms: int, pace: random.Random) -> None:
-        def strike() -> None:
-            if self.active:
-                self._strike(kind)
-                self._later(kind, mean_ms, pace)
-
-        self._world.after(1 + int(pace.expovariate(1 / mean_ms)), strike)
-
-    def _strike(self, kind: str) -> None:
-        self._strikes += 1
-        if not self.admit(self._strikes, kind):
-            return
-        undo = self._begin[kind]()
-        if undo is None:
-            return
+    def _end_later(self, step: Step, undo: Undo) -> None:
         self._count += 1
         number = self._count
-        self._undoes[number] = undo
+        self._undoes[number] = (isinstance(step, OF_LINKS), undo)
 
         def end() -> None:
             if self._undoes.pop(number, None) is not None:
                 undo()
 
-        self._world.after(int(300 * 2 ** self._rng.uniform(0, 5)), end)
+        for_ms: int = getattr(step, "for_ms", 0)
+        if for_ms:
+            self._world.after(for_ms, end, END)
+
+    def chance(self, step: Step) -> random.Random:
+        """What the step leaves open."""
+        return self._world.rng(f"step/{self._world.now_ms}/{step.text}")
+
+    def _begin(self, step: Step) -> Begun:
+        match step:
+            case steps.Pay():
+                return self._clients.pay(step, self.places.node(step.via) if step.via else None)
+            case steps.Heal():
+                return self._heal_links(step)
+            case steps.Cut() | steps.Partition() | steps.Reset():
+                return self._part(step)
+            case steps.Delay() | steps.Rate() | steps.Bandwidth():
+                return self._weather(step)
+            case steps.Intercept():
+                return self._intercept(step)
+            case steps.LoseAnswers():
+                self._clients.lost_answers = step.thousandths
+                return self._clients.hear_all
+            case steps.Clock() | steps.Drift():
+                return self._set_clock(step)
+            case steps.Restart() | steps.Resume() | steps.Wipe():
+                return self._change(step)
+            case _:
+                return self._strike_node(step)
+
+    def _leader(self) -> str | None:
+        """Whom the node that is furthest holds for the leader."""
+        up = [node for node in self._nodes if node.is_honest and node.core is not None]
+        if not up:
+            return None
+        furthest = max(up, key=_progress)
+        with furthest.store.looked_at():
+            leader = furthest.running.engine_status().leader
+        return None if leader is None else self.places.name_of(public_key_of(leader))
 
     def counts(self) -> dict[str, int]:
         """How often each kind was injected, in the order of KINDS."""
@@ -219,21 +262,21 @@ class Faults:
         total["lost-answer"] += self._findings.exercised.pop("lost-answer", 0)
         return {kind: total[kind] for kind in KINDS if total[kind]}
 
-    def heal(self, spare: int) -> list[SimulatedNode]:
+    def heal(self, spare: int, rng: random.Random) -> list[SimulatedNode]:
         """Ends all faults; all but ``spare`` nodes run again. Returns those that do.
 
         Fewer stay down where some must listen first, since they have lost their disks, or may have
         to wait, since they spoke for moments that are far ahead (``clocks_matter``).
         """
         self.active = False
-        for undo in list(self._undoes.values()):
+        for _, undo in list(self._undoes.values()):
             undo()
         self._undoes.clear()
         self._fuses.clear()
         self._forget_the_whole()
         quiet = {**self._lossy, **(self._off if self.clocks_matter else {})}
         candidates = [node for node in self._nodes if node.key not in quiet]
-        resting = self._rng.sample(candidates, max(0, spare - len(quiet)))
+        resting = rng.sample(candidates, max(0, spare - len(quiet)))
         healthy = [node for node in self._nodes if node not in resting]
         for node in self._nodes:
             node.store.disarm()
@@ -255,7 +298,7 @@ class Faults:
 
     def _failed(self, node: SimulatedNode, error: BaseException) -> None:
         """A node's core ended in an exception; the node is down."""
-        pause_ms = self._rng.randint(1, 4_000)
+        pause_ms = self._world.rng(f"restart/{node.name}/{node.starts}").randint(1, RESTART_MS_MAX)
         if isinstance(error, DamagedStore) and node.store.is_damaged:
             # What an operator does: a new disk, and the key from its backup.
             self._findings.exercised["damage_noticed"] += 1
@@ -267,7 +310,9 @@ class Faults:
             self._findings.violated(
                 "node-failed", f"{node.name}: {_where(error)}", node.world.now_ms
             )
-        self._restart(node, pause_ms)
+        pause_ms = self._burnt.pop(node.key, pause_ms)
+        if pause_ms:
+            self._restart(node, pause_ms)
 
     def _restart(self, node: SimulatedNode, pause_ms: int) -> None:
         def start() -> None:
@@ -277,52 +322,86 @@ class Faults:
 
         self._world.after(pause_ms, start)
 
-    def _kill(self, node: SimulatedNode | None, *, power: bool) -> None:
-        if node is None:
+    def _strike_node(self, step: Step) -> Begun:
+        """What strikes only a node that runs."""
+        node = self.places.node(getattr(step, "node", ""))
+        if node is None or node.core is None:
+            return False
+        match step:
+            case steps.Crash():
+                self._crash(node, step)
+            case steps.Pause():
+                return self._pause(node)
+            case steps.Disk():
+                node.store.arm(step.fault, step.writes)
+            case steps.FlipBit():
+                if not self._may_lose(node):
+                    return False
+                self._lossy[node.key] = self._highest() + HEIGHTS_TO_PASS
+                node.store.flip_bit()
+            case steps.Slow():
+                return self._slow(node, step)
+            case _:
+                raise AssertionError(f"a step of an unknown kind: {step}")
+        return True
+
+    def _crash(self, node: SimulatedNode, step: steps.Crash) -> None:
+        if step.moment is not None:
+            self._fuses[node.key] = Fuse(step, step.moment.count)
             return
+        power = step.power or step.rotated
         self.injected["power-failure" if power else "kill"] += 1
-        node.crash(self._rng if power else None, rotated=power and self._rng.random() < 0.5)
-        self._restart(node, self._rng.randint(1, 6_000))
-
-    def _kill_all(self) -> None:
-        """A power failure of the house; they come back in any order."""
-        self.injected["kill-all"] += 1
-        power = self._rng.random() < 0.5
-        for node in self._nodes:
-            if node.core is not None:
-                node.crash(self._rng if power else None)
-                self._restart(node, self._rng.randint(1, 3_000))
-
-    def _light_fuse(self) -> None:
-        node = self._up()
-        if node is not None:
-            self.crash_after(node, self._rng.randint(1, 200))
+        node.crash(self.chance(step) if power else None, rotated=step.rotated)
+        if step.for_ms:
+            self._restart(node, step.for_ms)
 
     def crash_after(self, node: SimulatedNode, count: int) -> None:
         """The node dies right before the event or effect that follows ``count`` more."""
-        self._fuses[node.key] = count
+        chance = self._world.rng(f"fuse/{node.name}/{count}")
+        power = chance.random() < 0.5
+        rotated = power and chance.random() < 0.5
+        for_ms = chance.randint(1, RESTART_MS_MAX)
+        moment = steps.Moment("after", count, "steps")
+        self._fuses[node.key] = Fuse(
+            steps.Crash(node.name, power, rotated, moment, for_ms=for_ms), count
+        )
 
     def _fuse_of(self, node: SimulatedNode) -> Callable[[Event | Effect], None]:
-        def burn(_: Event | Effect) -> None:
+        def burn(thing: Event | Effect) -> None:
             if not self._fuses:
                 return
-            left = self._fuses.get(node.key)
-            if left is None:
-                return
-            if left > 0:
-                self._fuses[node.key] = left - 1
-                return
-            del self._fuses[node.key]
-            self.injected["crash-at-effect"] += 1
-            power = self._rng.random() < 0.5
-            raise Crash(power=power, rotated=power and self._rng.random() < 0.5)
+            fuse = self._fuses.get(node.key)
+            if fuse is not None and fuse.burn(thing):
+                del self._fuses[node.key]
+                self._burnt[node.key] = fuse.step.for_ms
+                self.injected["crash-at-effect"] += 1
+                power = fuse.step.power or fuse.step.rotated
+                raise Crash(power=power, rotated=fuse.step.rotated)
 
         return burn
 
-    def _arm(self, kinds: tuple[WriteFault, ...]) -> None:
-        node = self._up()
-        if node is not None:
-            node.store.arm(self._rng.choice(kinds), self._rng.randint(0, 40))
+    def _change(self, step: steps.Restart | steps.Resume | steps.Wipe) -> Begun:
+        node = self.places.node(step.node)
+        if node is None:
+            return False
+        match step:
+            case steps.Restart():
+                if node.core is not None:
+                    return False
+                self._restart(node, 0)
+            case steps.Resume():
+                if not node.paused:
+                    return False
+                node.resume()
+            case steps.Wipe():
+                if node.core is None or not self._may_lose(node):
+                    return False
+                node.crash()
+                self._lossy[node.key] = self._highest() + HEIGHTS_TO_PASS
+                node.wipe()
+                if step.for_ms:
+                    self._restart(node, step.for_ms)
+        return True
 
     # ---------------------------------------------------------------------------- lost disks
 
@@ -346,19 +425,6 @@ class Faults:
             if not silent and ledger.height(ledger.confirmed()) > height:
                 del self._lossy[key]
 
-    def _flip(self) -> None:
-        node = self._up()
-        if node is not None and self._may_lose(node):
-            self._lossy[node.key] = self._highest() + HEIGHTS_TO_PASS
-            node.store.flip_bit()
-
-    def _wipe(self) -> None:
-        node = self._up()
-        if node is not None and self._may_lose(node):
-            node.crash()
-            self._new_disk(node)
-            self._restart(node, self._rng.randint(1, 3_000))
-
     def _new_disk(self, node: SimulatedNode) -> None:
         if node.core is None:
             self._lossy[node.key] = self._highest() + HEIGHTS_TO_PASS
@@ -367,136 +433,85 @@ class Faults:
 
     # ------------------------------------------------------------------------------ the links
 
-    def _some_pairs(self, count: int) -> list[Pair]:
-        pairs = list(self._network.faults)
-        return self._rng.sample(pairs, min(count, len(pairs)))
-
-    def _weather(self, change: Callable[[LinkFaults], Undo]) -> Undo | None:
-        """Some links become worse for a while, or all of them."""
-        count = len(self._network.faults)
-        pairs = self._some_pairs(self._rng.choice((1, 2, max(1, count // 3), count)))
-        undoes = [change(self._network.faults[pair]) for pair in pairs]
-
-        def undo() -> None:
-            for each in undoes:
-                each()
-
-        return undo if pairs else None
-
-    def _delayed(self, link: LinkFaults) -> Undo:
-        before, link.tail = link.delay_ms, self._rng.randint(10, 300)
-        low = self._rng.randint(1, 100)
-        link.delay_ms = (low, low + self._rng.randint(1, 400))
+    def _weather(self, step: steps.Delay | steps.Rate | steps.Bandwidth) -> Begun:
+        """Some links are worse for a while."""
+        links = [self._network.faults[pair] for pair in self.places.pairs(step.ways)]
+        if not links:
+            return False
+        before = links[0].delay_ms
+        for link in links:
+            match step:
+                case steps.Delay():
+                    link.delay_ms, link.tail = (step.low_ms, step.high_ms), step.tail
+                case steps.Rate():
+                    setattr(link, step.name, step.thousandths)
+                case steps.Bandwidth():
+                    link.bytes_per_ms = step.bytes_per_ms
 
         def undo() -> None:
-            link.delay_ms, link.tail = before, 0
+            for link in links:
+                match step:
+                    case steps.Delay():
+                        link.delay_ms, link.tail = before, 0
+                    case steps.Rate():
+                        setattr(link, step.name, 0)
+                    case steps.Bandwidth():
+                        link.bytes_per_ms = 0
 
         return undo
 
-    def _lossy_link(self, link: LinkFaults) -> Undo:
-        link.loss = self._rng.randint(5, 500)
-
-        def undo() -> None:
-            link.loss = 0
-
-        return undo
-
-    def _lose_a_kind(self) -> Undo | None:
-        """What an adversary in the network would do: only a few get one kind of message, and
-        often enough those few are not heard themselves."""
-        tag = self._rng.randrange(1, TAGS_MAX)
-        keys = list(self._network.nodes)
-        spared = self._rng.sample(keys, self._rng.randint(0, len(keys) - 1))
-        pairs = [pair for pair in self._network.faults if pair[1] not in spared]
-        mute = self._rng.random() < 0.5
-        unheard = [pair for pair in pairs if mute and pair[0] in spared]
-        for pair in pairs:
-            self._network.faults[pair].lost_tag = tag
-        hear = self._cut(unheard, "one-way-cut")
-
-        def undo() -> None:
-            for pair in pairs:
-                self._network.faults[pair].lost_tag = None
-            if hear is not None:
-                hear()
-
-        return undo if pairs else None
-
-    def _doubling(self, link: LinkFaults) -> Undo:
-        link.duplication = self._rng.randint(5, 500)
-
-        def undo() -> None:
-            link.duplication = 0
-
-        return undo
-
-    def _reordering(self, link: LinkFaults) -> Undo:
-        link.reordering = self._rng.randint(5, 500)
-
-        def undo() -> None:
-            link.reordering = 0
-
-        return undo
-
-    def _narrow(self, link: LinkFaults) -> Undo:
-        link.bytes_per_ms = self._rng.randint(2, 50)
-        self.injected["bandwidth"] += 1
-
-        def undo() -> None:
-            link.bytes_per_ms = 0
-
-        return undo
-
-    def _cut(self, pairs: list[Pair], kind: str = "one-way-cut") -> Undo | None:
+    def _intercept(self, step: steps.Intercept) -> Begun:
+        pairs = dict.fromkeys(self.places.pairs(step.ways))
         if not pairs:
-            return None
-        self.injected[kind] += 1
+            return False
+        kind = self.places.message_kind(step.message)
+        made = Interception(step.action, pairs, kind, step.count or None, step.by_ms)
+        self._network.interceptions.append(made)
+
+        def undo() -> None:
+            if made in self._network.interceptions:
+                self._network.interceptions.remove(made)
+
+        return undo
+
+    def _part(self, step: steps.Cut | steps.Partition | steps.Reset) -> Begun:
+        if isinstance(step, steps.Reset):
+            for one, other in _links(self.places.pairs(step.ways)):
+                self._network.disconnect(one, other, "flapping")
+            return True
+        if isinstance(step, steps.Cut):
+            pairs = self.places.pairs(step.ways)
+            both = len(pairs) > len(_links(pairs))
+            self.injected["partial-partition" if both else "one-way-cut"] += bool(pairs)
+        else:
+            pairs = self.places.between(step.groups)
+        if not pairs:
+            return False
         for pair in pairs:
             self._network.faults[pair].cut = True
+        return lambda: self._mend(pairs)
 
-        def undo() -> None:
-            for pair in pairs:
-                self._network.faults[pair].cut = False
-            for one, other in dict.fromkeys((min(pair), max(pair)) for pair in pairs):
-                self._network.redial(one, other)
+    def _mend(self, pairs: Iterable[Pair]) -> None:
+        for pair in pairs:
+            self._network.faults[pair].cut = False
+        for one, other in _links(pairs):
+            self._network.redial(one, other)
 
-        return undo
-
-    def _partition(self) -> Undo | None:
-        keys = [node.key for node in self._nodes]
-        group = set(self._rng.sample(keys, self._rng.randint(1, max(1, len(keys) - 1))))
-        return self._cut(
-            [pair for pair in self._network.faults if (pair[0] in group) != (pair[1] in group)],
-            "partition",
-        )
-
-    def _partial_partition(self) -> Undo | None:
-        """One link only, both ways: everybody still reaches everybody by a detour."""
-        pairs = self._some_pairs(1)
-        return self._cut([*pairs, *[(b, a) for a, b in pairs]], "partial-partition")
-
-    def _flap(self) -> None:
-        """A link goes down, and up again by itself, some times in a row."""
-        for one, other in self._some_pairs(1):
-            self.injected["flapping"] += 1
-
-            def down(one: bytes = one, other: bytes = other) -> None:
-                self._network.disconnect(one, other, "flapping")
-
-            for _ in range(self._rng.randint(2, 6)):
-                self._world.after(self._rng.randint(1, 2_000), down)
+    def _heal_links(self, step: steps.Heal) -> Begun:
+        if step.ways:
+            self._mend(self.places.pairs(step.ways))
+            return True
+        for number, (is_of_links, undo) in list(self._undoes.items()):
+            if is_of_links:
+                del self._undoes[number]
+                undo()
+        return True
 
     # --------------------------------------------------------------------- pace and the clock
 
-    def _up(self) -> SimulatedNode | None:
-        up = [node for node in self._nodes if node.core is not None]
-        return self._rng.choice(up) if up else None
-
-    def _pause(self) -> Undo | None:
-        node = self._up()
-        if node is None or node.paused:
-            return None
-        self.injected["pause"] += 1
+    def _pause(self, node: SimulatedNode) -> Begun:
+        if node.paused:
+            return False
         life = node.starts
         node.pause()
 
@@ -506,57 +521,62 @@ class Faults:
 
         return undo
 
-    def _slow_node(self) -> Undo | None:
-        node = self._up()
-        if node is None:
-            return None
-        self.injected["slow-node"] += 1
-        node.work_ms = self._rng.choice((2, 5, 20))
-
-        def undo() -> None:
-            node.work_ms = 0
-
-        return undo
-
-    def _slow_disk(self) -> Undo | None:
-        node = self._up()
-        if node is None:
-            return None
-        self.injected["slow-disk"] += 1
-        node.sync_ms = self._rng.choice((5, 20, 100))
-
-        def undo() -> None:
-            node.sync_ms = 0
-
-        return undo
-
-    def _skew(self) -> None:
-        node = self._rng.choice(self._nodes)
-        self.injected["clock-skew"] += 1
-        node.clock_skew_ms = self._rng.randint(-STEP_MS // 10, STEP_MS // 10)
-
-    def _drift(self) -> None:
-        node = self._rng.choice(self._nodes)
-        self.injected["clock-drift"] += 1
-        node.set_drift(self._rng.randint(-500, 500))
-
-    def _jump(self) -> Undo | None:
-        node = self._rng.choice(self._nodes)
-        self.injected["clock-jump"] += 1
-        if node.key in self._off or len(self._off) < self._bearable:
-            self._off[node.key] = None
-            node.clock_skew_ms = self._rng.randint(-JUMP_MS, JUMP_MS)
+    def _slow(self, node: SimulatedNode, step: steps.Slow) -> Undo:
+        self.injected[f"slow-{step.part}"] += 1
+        if step.part == "node":
+            node.work_ms = step.cost_ms
         else:
-            node.clock_skew_ms = self._rng.randint(-STEP_MS, STEP_MS)
-        return None
-
-    def _lose_answers(self) -> Undo:
-        self._clients.lost_answers = self._rng.randint(100, 900)
+            node.sync_ms = step.cost_ms
 
         def undo() -> None:
-            self._clients.lost_answers = 0
+            if step.part == "node":
+                node.work_ms = 0
+            else:
+                node.sync_ms = 0
 
         return undo
+
+    def may_be_off(self, name: str) -> bool:
+        """Whether this node's clock may be wrong by any amount: not more than can be borne are."""
+        node = self.places.node(name)
+        return node is not None and (node.key in self._off or len(self._off) < self._bearable)
+
+    def _set_clock(self, step: steps.Clock | steps.Drift) -> Begun:
+        node = self.places.node(step.node)
+        if node is None:
+            return False
+        if isinstance(step, steps.Drift):
+            node.set_drift(step.ppm)
+            return True
+        is_far = abs(step.skew_ms) > STEP_MS
+        if is_far and not self.may_be_off(step.node):
+            return False
+        if is_far:
+            self._off[node.key] = None
+        self.injected["clock-jump" if abs(step.skew_ms) > STEP_MS // 10 else "clock-skew"] += 1
+        node.clock_skew_ms = step.skew_ms
+        return True
+
+
+OF_LINKS = (
+    steps.Cut,
+    steps.Partition,
+    steps.Delay,
+    steps.Rate,
+    steps.Bandwidth,
+    steps.Intercept,
+)
+
+
+def _links(pairs: Iterable[Pair]) -> list[Pair]:
+    """Each link once, whichever of its directions are named."""
+    return list(dict.fromkeys((min(pair), max(pair)) for pair in pairs))
+
+
+def _progress(node: SimulatedNode) -> tuple[int, int]:
+    with node.store.looked_at():
+        ledger = node.running.ledger
+        return ledger.height(ledger.head()), node.running.engine_status().round
 
 
 def _where(error: BaseException) -> str:

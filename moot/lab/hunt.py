@@ -7,18 +7,22 @@ from typing import Final
 import msgspec
 
 from moot.lab.mutants import Mutant
-from moot.lab.run import Laboratory, Outcome, RunOptions, command_of, run
-from moot.lab.shrink import minimize
+from moot.lab.recording import Case
+from moot.lab.run import RunOptions, command_of, run
+from moot.lab.shrink_run import shrink_run
 
 SEEDS_MAX: Final = 200
-TRIALS_MAX: Final = 24
-"""Runs that shrinking one schedule may cost."""
+TRIALS_MAX: Final = 120
+"""Runs that shrinking one schedule may cost; few of them are whole ones."""
 
 
 class Catch(msgspec.Struct, frozen=True):
-    """What came of one hunt. ``seeds``: how many were tried. ``shrunk_events``: faults injected in
-    the shortest schedule that still fails (0: the mistake shows without any); None: not shrunk.
-    ``schedule``: their kinds, in order. ``replay`` repeats the failing run."""
+    """What came of one hunt. ``seeds``: how many were tried. ``replay`` repeats the failing run.
+
+    ``shrunk_events``: faults, payments and liars in the shortest schedule that still fails (0: the
+    mistake shows by itself); None: not shrunk. ``minimal``: none of them can be left out.
+    ``shrunk_nodes``: how many nodes it needs. ``case``: that schedule.
+    """
 
     name: str
     engine: str
@@ -26,7 +30,10 @@ class Catch(msgspec.Struct, frozen=True):
     seeds: int
     checker: str = ""
     shrunk_events: int | None = None
-    schedule: tuple[str, ...] = ()
+    shrunk_nodes: int | None = None
+    minimal: bool = False
+    trials: int = 0
+    case: Case | None = None
     message: str = ""
     replay: str = ""
 
@@ -51,55 +58,30 @@ def hunt(mutant: Mutant, seeds: int = SEEDS_MAX, *, first: int = 1, shrinks: boo
     """Runs up to ``seeds`` seeds. Raises MutantGone."""
     for tried, seed in enumerate(range(first, first + seeds), start=1):
         options = options_of(mutant, seed)
-        outcome, strikes = _watched(options)
+        outcome = run(options)
         if not outcome.violations:
             continue
         violation = outcome.violations[0]
-        schedule = _shortest(options, strikes) if shrinks else ()
-        return Catch(
+        catch = Catch(
             mutant.name,
             mutant.engine,
             True,
             tried,
             violation.checker,
-            len(schedule) if shrinks else None,
-            schedule,
-            violation.message,
-            command_of(options),
+            message=violation.message,
+            replay=command_of(options),
         )
+        return _shrunk(catch, options) if shrinks else catch
     return Catch(mutant.name, mutant.engine, False, seeds)
 
 
-def _watched(
-    options: RunOptions, allowed: frozenset[int] | None = None
-) -> tuple[Outcome, dict[int, str]]:
-    """A run, and the strikes of faults before anything was violated, with their kinds.
-
-    ``allowed``: only these happen.
-    """
-    struck: dict[int, str] = {}
-
-    def prepare(laboratory: Laboratory) -> None:
-        def admit(number: int, kind: str) -> bool:
-            if allowed is not None and number not in allowed:
-                return False
-            if not laboratory.findings.violations:
-                struck[number] = kind
-            return True
-
-        laboratory.faults.admit = admit
-
-    return run(options, (prepare,)), struck
-
-
-def _shortest(options: RunOptions, strikes: dict[int, str]) -> tuple[str, ...]:
-    """The kinds of the strikes that are needed for the run to fail at all, in order."""
-
-    def fails(chosen: tuple[int, ...]) -> bool:
-        return bool(_watched(options, frozenset(chosen))[0].violations)
-
-    try:
-        needed = minimize(list(strikes), fails, TRIALS_MAX).items
-    except ValueError:  # what followed the first violation was needed too
-        needed = tuple(strikes)
-    return tuple(strikes[number] for number in needed)
+def _shrunk(catch: Catch, options: RunOptions) -> Catch:
+    shrunk = shrink_run(options, catch.checker, TRIALS_MAX)
+    return msgspec.structs.replace(
+        catch,
+        shrunk_events=shrunk.events,
+        shrunk_nodes=shrunk.case.options.nodes,
+        minimal=shrunk.minimal,
+        trials=shrunk.trials,
+        case=shrunk.case,
+    )

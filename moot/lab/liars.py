@@ -149,16 +149,7 @@ def liar_kinds(engine: str, fault_model: str) -> tuple[str, ...]:
 
 def make_liars(laboratory: Laboratory, names: tuple[str, ...] | None, count: int) -> None:
     """Makes ``count`` nodes lie, as ``names`` says or as the seed draws. Raises UnknownLiar."""
-    model = laboratory.properties.fault_model
-    engine = laboratory.options.engine
-    known = liar_kinds(engine, model)
-    bearable = laboratory.properties.faults(len(laboratory.nodes))
-    if count > bearable or not known:
-        raise UnknownLiar(
-            "too-many-liars",
-            f"{engine} claims to bear {bearable if known else 0} liars among "
-            f"{len(laboratory.nodes)} nodes, not {count}",
-        )
+    known = _known_kinds(laboratory, count)
     rng = laboratory.world.rng("liars")
     chosen = rng.sample(laboratory.nodes, count)
     first = min(laboratory.nodes, key=lambda node: node.signer.address)
@@ -166,10 +157,46 @@ def make_liars(laboratory: Laboratory, names: tuple[str, ...] | None, count: int
         name = names[number % len(names)] if names else rng.choice(known)
         if name.endswith("proposer") and first not in chosen and rng.random() < 0.7:
             chosen[number] = node = first  # where the rota begins: there it has most to say
-        if name not in known:
-            raise UnknownLiar(
-                "unknown-liar",
-                f"no liar under {engine} is called {name!r}; known are: {', '.join(known)}",
-            )
-        laboratory.findings.exercised[f"liar_{name.replace('-', '_')}"] += 1
-        _KINDS[name][0](laboratory, node)
+        make_liar(laboratory, node, name, known)
+
+
+def make_named_liars(laboratory: Laboratory, liars: Iterable[tuple[str, str]]) -> None:
+    """Makes the nodes of these names lie, each in its way. Raises UnknownLiar."""
+    named = list(liars)
+    known = _known_kinds(laboratory, len(named))
+    for node_name, kind in named:
+        node = laboratory.faults.places.node(node_name)
+        if node is None or not node.is_honest:
+            raise UnknownLiar("unknown-liar", f"there is no honest node {node_name!r} to lie")
+        make_liar(laboratory, node, kind, known)
+
+
+def make_liar(
+    laboratory: Laboratory, node: SimulatedNode, name: str, known: tuple[str, ...]
+) -> None:
+    """Makes one node lie. Raises UnknownLiar."""
+    if name not in known:
+        raise UnknownLiar(
+            "unknown-liar",
+            f"no liar under {laboratory.options.engine} is called {name!r}; known are: "
+            f"{', '.join(known) or 'none'}",
+        )
+    laboratory.findings.exercised[f"liar_{name.replace('-', '_')}"] += 1
+    laboratory.liars.append((node.name, name))
+    _KINDS[name][0](laboratory, node)
+
+
+def _known_kinds(laboratory: Laboratory, count: int) -> tuple[str, ...]:
+    """The kinds that may lie here. Raises UnknownLiar where that would be too many."""
+    engine = laboratory.options.engine
+    known = liar_kinds(engine, laboratory.properties.fault_model)
+    bearable = laboratory.properties.faults(len(laboratory.nodes))
+    if laboratory.is_beyond:
+        return known
+    if count > bearable or not known:
+        raise UnknownLiar(
+            "too-many-liars",
+            f"{engine} claims to bear {bearable if known else 0} liars among "
+            f"{len(laboratory.nodes)} nodes, not {count}",
+        )
+    return known

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
@@ -18,6 +19,8 @@ REDIAL_MS = 1_000
 """Pause before a link that was closed is dialed again."""
 DECODED_MAX = 512
 """Frames whose decoding is shared between receivers: a broadcast is the same bytes to all."""
+INTERCEPTED: Final = {"drop": "selective-loss", "hold": "delay", "repeat": "duplication"}
+"""Under which kind of fault each action counts."""
 
 Pair = tuple[bytes, bytes]
 
@@ -47,7 +50,7 @@ class LinkFaults(msgspec.Struct):
     times longer. ``loss``, ``duplication``, ``reordering``: in thousandths; consensus messages
     only, since everything else leans on a link that is whole and in order, as TCP's are, and loses
     messages only together with the link. ``bytes_per_ms``: 0 is unlimited. ``cut``: everything is
-    lost. ``lost_tag``: consensus messages with this tag are lost, one of an engine's kinds.
+    lost.
     """
 
     delay_ms: tuple[int, int] = (1, 5)
@@ -57,7 +60,33 @@ class LinkFaults(msgspec.Struct):
     reordering: int = 0
     bytes_per_ms: int = 0
     cut: bool = False
-    lost_tag: int | None = None
+
+
+class Interception(msgspec.Struct, eq=False):
+    """What is done to messages of one kind on some links.
+
+    ``kind``: a consensus message's tag, another message's class name, or None for all messages.
+    ``left``: how many more it strikes; None: all. ``by_ms``: how much later one arrives that is
+    held; it does not keep up what was said after it.
+    """
+
+    action: Literal["drop", "hold", "repeat"]
+    pairs: Mapping[Pair, None]
+    kind: int | str | None
+    left: int | None = None
+    by_ms: int = 0
+
+    def takes(self, pair: Pair, message: PeerMessage) -> bool:
+        """Whether it strikes this one; if so, it is counted."""
+        if self.left == 0 or pair not in self.pairs:
+            return False
+        if self.kind is not None:
+            found = message.tag if isinstance(message, ConsensusFrame) else type(message).__name__
+            if self.kind != found:
+                return False
+        if self.left is not None:
+            self.left -= 1
+        return True
 
 
 class Network:
@@ -70,6 +99,8 @@ class Network:
         self.messages: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
         self.watchers: list[Watcher] = []
+        self.interceptions: list[Interception] = []
+        """In the order in which they are asked; the first that drops a message ends it."""
         self.redials = False
         """Whether closed links are dialed again by themselves, as the transport's are."""
         self._rng = world.rng("network")
@@ -99,13 +130,19 @@ class Network:
             self.injected["cut"] += 1
             return
         droppable = isinstance(message, ConsensusFrame)
-        if isinstance(message, ConsensusFrame) and message.tag == faults.lost_tag:
-            self.injected["selective-loss"] += 1
-            return
+        late_ms = copies = 0
+        for interception in self.interceptions:
+            if interception.takes(pair, message):
+                self.injected[INTERCEPTED[interception.action]] += 1
+                if interception.action == "drop":
+                    return
+                late_ms += interception.by_ms
+                copies += interception.action == "repeat"
         if droppable and self._hits(faults.loss, "loss"):
             return
         frame = self._frame(message)
-        self._deliver_after(pair, frame, faults, droppable)
+        for _ in range(1 + copies):
+            self._deliver_after(pair, frame, faults, droppable, late_ms)
         if droppable and self._hits(faults.duplication, "duplication"):
             self._deliver_after(pair, frame, faults, droppable)
 
@@ -121,7 +158,9 @@ class Network:
         self.injected[kind] += 1
         return True
 
-    def _deliver_after(self, pair: Pair, frame: bytes, faults: LinkFaults, loose: bool) -> None:
+    def _deliver_after(
+        self, pair: Pair, frame: bytes, faults: LinkFaults, loose: bool, late_ms: int = 0
+    ) -> None:
         now_ms = self.world.now_ms
         due_ms = max(now_ms, self.nodes[pair[0]].busy_until_ms)
         if faults.bytes_per_ms:
@@ -130,7 +169,9 @@ class Network:
         due_ms += self._rng.randint(*faults.delay_ms)
         if self._hits(faults.tail, "delay"):
             due_ms += self._rng.randint(0, 10 * faults.delay_ms[1])
-        if not (loose and self._hits(faults.reordering, "reordering")):
+        if late_ms:
+            due_ms += late_ms
+        elif not (loose and self._hits(faults.reordering, "reordering")):
             due_ms = max(due_ms, self._last.get(pair, 0))
             self._last[pair] = due_ms
         generation = self._generation.get(pair, 0)
@@ -198,6 +239,7 @@ class Network:
 
     def heal(self) -> None:
         """All links whole again, and dialed again, as real ones are after a time-out."""
+        self.interceptions.clear()
         for pair, faults in self.faults.items():
             self.faults[pair] = LinkFaults(faults.delay_ms)
         for one in self.nodes:

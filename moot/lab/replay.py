@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from moot.lab.recording import Case, play
 from moot.lab.run import Laboratory, Outcome, RunOptions, command_of, run
 from moot.lab.trace import RECORDED_MAX, TraceFile, TraceHeader
 from moot.lab.tracer import Tracer
@@ -16,29 +17,30 @@ SHOWN_MS: Final = 10_000
 
 
 def replay(
-    options: RunOptions,
+    what: RunOptions | Case,
     from_ms: int = 0,
     to_ms: int | None = None,
     events_max: int = RECORDED_MAX,
 ) -> tuple[Outcome, TraceFile]:
     """The run's outcome, and the trace of a span of it (all of it by default)."""
+    options = what.options if isinstance(what, Case) else what
     tracers: list[Tracer] = []
 
     def prepare(laboratory: Laboratory) -> None:
-        tracers.append(
-            Tracer(
-                header_of(options, tuple(node.name for node in laboratory.nodes)),
-                laboratory.world,
-                laboratory.network,
-                laboratory.nodes,
-                laboratory.findings.violations,
-                events_max=events_max,
-                from_ms=from_ms,
-                to_ms=to_ms,
-            )
+        tracer = Tracer(
+            header_of(options, tuple(node.name for node in laboratory.nodes)),
+            laboratory.world,
+            laboratory.network,
+            laboratory.nodes,
+            laboratory.findings.violations,
+            events_max=events_max,
+            from_ms=from_ms,
+            to_ms=to_ms,
         )
+        laboratory.faults.listeners.append(tracer.did)
+        tracers.append(tracer)
 
-    outcome = run(options, (prepare,))
+    outcome = play(what, (prepare,)) if isinstance(what, Case) else run(what, (prepare,))
     (tracer,) = tracers
     tracer.finish()
     return outcome, tracer.log.trace()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -21,11 +22,15 @@ from moot.lab.checkers import Agreement, Auditor, Bounds, Clock, ForkChoice, Spe
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
 from moot.lab.faults import Faults, chosen_kinds
-from moot.lab.liars import make_liars
+from moot.lab.liars import make_liars, make_named_liars
 from moot.lab.mutants import find_mutant
 from moot.lab.node import SimulatedNode
 from moot.lab.readers import Readers
 from moot.lab.report import Findings, Violation
+from moot.lab.steps import Healing, Script
+from moot.lab.swarm import BASE_DELAYS_MS, Swarm
+from moot.lab.ways import message_tags
+from moot.lab.world import STEP
 
 if TYPE_CHECKING:
     from moot.lab.liars_views import ViewPartitions
@@ -89,12 +94,17 @@ class Outcome(msgspec.Struct, frozen=True):
 class Laboratory:
     """The parts of one run, wired. ``prepare`` hooks of a run get it before the nodes start."""
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, script: Script | None = None) -> None:
+        """``script``: what is done to it; None: what the seed draws."""
         self.options = options
         self.findings = Findings()
         self.lasting = ExitStack()
         """What lasts as long as the run, and is undone after it."""
         self.view_partitions: ViewPartitions | None = None
+        self.liars: list[tuple[str, str]] = []
+        self.is_beyond = script is not None and script.is_beyond
+        self.stop: Callable[[], bool] = lambda: False
+        """Asked after each event: whether what the run was for has been seen."""
         self.cluster = cluster = Cluster(
             options.engine,
             options.nodes,
@@ -115,7 +125,7 @@ class Laboratory:
             cluster.users,
             self.chain_id,
             self.findings,
-            options.load_tps,
+            options.load_tps if script is None else script.load_tps,
         )
         self.auditor = Auditor(cluster.genesis, cluster.verifier, self.findings)
         self.readers = Readers(
@@ -130,34 +140,61 @@ class Laboratory:
         self.agreement = Agreement(self.findings, self.auditor.audit, self.auditor.audit_proof)
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}
-        self.bearable = self._bearable()
-        swarm = self.world.rng("swarm")
-        kinds = chosen_kinds(options.faults, swarm)
-        calm = 1.0 if options.faults is not None else 2 ** swarm.uniform(0, 3)
+        self._script = script
+        self.bearable = options.nodes if self.is_beyond else self._bearable()
+        rng = self.world.rng("faults")
+        self.delay_ms = rng.choice(BASE_DELAYS_MS) if script is None else script.delay_ms
         self.faults = Faults(
             self.world,
             self.network,
             self.nodes,
             self.clients,
             self.findings,
-            kinds,
             self.bearable,
             self._highest,
-            calm,
+            self.delay_ms,
         )
         self.faults.clocks_matter = self.properties.synchrony == "clocks"
+        self.faults.places.tags.update(message_tags(self.protocol))
+        if script is not None:
+            self.faults.plan(script.steps)
+            return
+        self.clients.do = self.faults.do
+        chance = self.world.rng("swarm")
+        kinds = chosen_kinds(options.faults, chance)
+        calm = 1.0 if options.faults is not None else 2 ** chance.uniform(0, 3)
+        swarm = Swarm(self.world, self.nodes, self.faults, kinds, rng, calm)
+        self.world.after(WARM_UP_MS, swarm.start, STEP)
 
     def _bearable(self) -> int:
         """How many nodes may forget: f, less those that lie."""
         nodes = self.options.nodes
         faults = self.properties.faults(nodes) if self.properties.finalizes else (nodes - 1) // 2
-        return max(0, faults - self.options.liars)
+        liars = self.options.liars if self._script is None else len(self._script.liars)
+        return max(0, faults - liars)
 
     def _highest(self) -> int:
         if self.properties.finalizes:
             return len(self.agreement.final)
         ledgers = [node.core.ledger for node in self.nodes if node.core is not None]
         return max((each.height(each.confirmed()) for each in ledgers), default=0)
+
+    @property
+    def lasts_ms(self) -> int:
+        """When the healing begins."""
+        if self._script is not None:
+            return self._script.lasts_ms
+        return max(WARM_UP_MS, round(self.options.minutes * 60_000))
+
+    @cached_property
+    def healing(self) -> Healing:
+        if self._script is not None:
+            return self._script.healing
+        return "quorum" if self.world.rng("healing").random() < 0.3 else "all"
+
+    @property
+    def recovery_tps(self) -> float:
+        return self.options.load_tps if self._script is None else self._script.recovery_tps
 
     @property
     def honest(self) -> list[SimulatedNode]:
@@ -200,16 +237,17 @@ class Laboratory:
     # ------------------------------------------------------------------------------ the run
 
     def run(self) -> Outcome:
-        options, world = self.options, self.world
+        world = self.world
         self.watch()
         self.cluster.start()
         self.clients.start()
         self.readers.start()
-        world.run_until(WARM_UP_MS)
-        self.faults.start()
-        world.run_until(max(WARM_UP_MS, round(options.minutes * 60_000)))
-        spare = self.bearable if world.rng("healing").random() < 0.3 else 0
-        healthy = [node for node in self.faults.heal(spare) if node.is_honest]
+        if world.run_until(self.lasts_ms, self.stop) or self.healing == "none":
+            return self._outcome(self.honest)
+        self.clients.recover(self.recovery_tps)
+        spare = self.bearable if self.healing == "quorum" else 0
+        resting = world.rng("healing/resting")
+        healthy = [node for node in self.faults.heal(spare, resting) if node.is_honest]
         # Where something wrong was done already, nothing need be waited for.
         recovered = not self.findings.violations and Recovery(self, healthy).wait()
         with ExitStack() as stack:
@@ -374,17 +412,25 @@ def _weight(ledger: Ledger) -> tuple[int, int]:
     return (ledger.weight(head), ledger.height(ledger.confirmed()))
 
 
-def run(options: RunOptions, prepare: tuple[Callable[[Laboratory], None], ...] = ()) -> Outcome:
+def run(
+    options: RunOptions,
+    prepare: tuple[Callable[[Laboratory], None], ...] = (),
+    script: Script | None = None,
+) -> Outcome:
     """Runs it. ``prepare`` hooks may change the laboratory before anything starts.
+
+    ``script``: what is done to it, in the place of what the seed draws (faults, liars, payments).
 
     Raises UnknownEngine, ConfigError (parameters), Invalid (faults, liars, mutants).
     """
     with ExitStack() as stack:
         if options.mutant is not None:
             stack.enter_context(find_mutant(options.mutant).apply())
-        laboratory = Laboratory(options)
+        laboratory = Laboratory(options, script)
         stack.enter_context(laboratory.lasting)
-        if options.liars:
+        if script is not None:
+            make_named_liars(laboratory, script.liars)
+        elif options.liars:
             make_liars(laboratory, options.liar_kinds, options.liars)
         for hook in prepare:
             hook(laboratory)

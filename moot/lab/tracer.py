@@ -22,6 +22,7 @@ from consensus.registry import protocol
 from moot.lab.network import Network, Pair
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Violation
+from moot.lab.steps import Pay, Step
 from moot.lab.trace import RECORDED_MAX, Kind, TraceHeader, TraceLog
 from moot.lab.world import World
 from p2p.wire import BlockBody, ConsensusFrame, PeerMessage, decode_frame
@@ -32,6 +33,7 @@ EFFECTS_MAX: Final = 10_000
 """Effects whose cause is remembered; those that a later one replaced are never asked for."""
 ID_CHARACTERS: Final = 8
 WORD_MAX: Final = 40
+STEP_MAX: Final = 200
 
 Facts = dict[str, int | str]
 
@@ -192,6 +194,11 @@ class Tracer:
                 self._add("trace", name, what[:WORD_MAX], cause=cause, fields=dict(told))
             case _:
                 pass
+
+    def did(self, step: Step) -> None:
+        """Something was done to the network; a payment is the clients' own word."""
+        self._look_around()
+        self._add("note" if isinstance(step, Pay) else "fault", what=step.text[:STEP_MAX])
 
     # ------------------------------------------------------------------------------ the rest
 

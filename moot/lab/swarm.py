@@ -1,0 +1,211 @@
+"""What a seed does to a network: which kinds of faults come, how often, and each step of them.
+
+A run's *swarm* is the subset of kinds that its seed chose, and how often each comes: runs that
+differ in what they leave out find more than runs in which everything happens a little (Groce et
+al., "Swarm Testing", ISSTA 2012).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, Literal
+
+from moot.lab import steps
+from moot.lab.disk import WriteFault
+from moot.lab.faults import STEP_MS, Faults
+from moot.lab.node import SimulatedNode
+from moot.lab.steps import Step
+from moot.lab.world import STEP, World
+
+BASE_DELAYS_MS: Final = ((1, 3), (1, 10), (2, 20), (5, 50))
+"""Link delays of a run: one machine room, one city, one continent, and worse."""
+JUMP_MS: Final = 3_600_000
+"""The largest step of a clock that few enough nodes may make: somebody set it wrong."""
+TAGS_MAX: Final = 8
+"""Engines number their messages from 1, and have few."""
+EVERYWHERE: Final = ("*>*",)
+
+
+class Swarm:
+    """Draws steps, one kind after the other and again, and has them done until it is stopped.
+
+    ``kinds``: those that come. ``calm``: how much longer than usual the pauses are.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        nodes: list[SimulatedNode],
+        faults: Faults,
+        kinds: tuple[str, ...],
+        rng: random.Random,
+        calm: float,
+    ) -> None:
+        self.kinds = kinds
+        self._world = world
+        self._nodes = nodes
+        self._names = [node.name for node in nodes]
+        self._faults = faults
+        self._rng = rng
+        self._calm = calm
+        self._messages = {tag: name for name, tag in faults.places.tags.items()}
+        self._draw = self._drawings()
+
+    def start(self) -> None:
+        """From now on each chosen kind comes again and again."""
+        for kind in self.kinds:
+            mean_ms = int(1_000 * self._calm * 2 ** self._rng.uniform(1.0, 4.5))
+            self._later(kind, mean_ms, self._world.rng(f"faults/{kind}"))
+
+    def _later(self, kind: str, mean_ms: int, pace: random.Random) -> None:
+        def strike() -> None:
+            if self._faults.active:
+                for step in self._draw[kind]():
+                    self._faults.do(step)
+                self._later(kind, mean_ms, pace)
+
+        self._world.after(1 + int(pace.expovariate(1 / mean_ms)), strike, STEP)
+
+    def _drawings(self) -> Mapping[str, Callable[[], list[Step]]]:
+        """How the steps of each kind are drawn; none where the kind cannot strike just now."""
+        return {
+            "delay": self._delay,
+            "loss": lambda: self._rate("loss"),
+            "selective-loss": self._lose_a_kind,
+            "duplication": lambda: self._rate("duplication"),
+            "reordering": lambda: self._rate("reordering"),
+            "bandwidth": self._bandwidth,
+            "one-way-cut": lambda: [steps.Cut(self._some_ways(1), self._for_ms())],
+            "partition": self._partition,
+            "partial-partition": self._partial_partition,
+            "flapping": self._flap,
+            "kill": lambda: self._crash(power=False),
+            "power-failure": lambda: self._crash(power=True),
+            "kill-all": self._kill_all,
+            "crash-at-effect": self._crash_at_effect,
+            "crash-at-write": lambda: self._disk(("crash-before", "crash-after")),
+            "torn-write": lambda: self._disk(("torn",)),
+            "full-disk": lambda: self._disk(("full",)),
+            "failing-sync": lambda: self._disk(("sync-fails",)),
+            "flipped-bit": lambda: [steps.FlipBit(name) for name in self._up()],
+            "wiped-disk": lambda: [
+                steps.Wipe(name, self._rng.randint(1, 3_000)) for name in self._up()
+            ],
+            "pause": lambda: [steps.Pause(name, self._for_ms()) for name in self._up()],
+            "slow-node": lambda: self._slow("node", (2, 5, 20)),
+            "slow-disk": lambda: self._slow("disk", (5, 20, 100)),
+            "clock-skew": lambda: self._clock(STEP_MS // 10),
+            "clock-drift": lambda: [
+                steps.Drift(self._rng.choice(self._names), self._rng.randint(-500, 500))
+            ],
+            "clock-jump": self._jump,
+            "lost-answer": lambda: [steps.LoseAnswers(self._rng.randint(100, 900), self._for_ms())],
+        }
+
+    def _for_ms(self) -> int:
+        return int(300 * 2 ** self._rng.uniform(0, 5))
+
+    def _up(self) -> list[str]:
+        """One node that runs, if any does."""
+        up = [node.name for node in self._nodes if node.core is not None]
+        return [self._rng.choice(up)] if up else []
+
+    # ------------------------------------------------------------------------------ the links
+
+    def _some_ways(self, count: int) -> tuple[str, ...]:
+        ways = [f"{one}>{other}" for one in self._names for other in self._names if one != other]
+        return tuple(self._rng.sample(ways, min(count, len(ways))))
+
+    def _some_weather(self) -> tuple[str, ...]:
+        """Where it is bad: on some ways, or on all."""
+        count = len(self._names) * (len(self._names) - 1)
+        chosen = self._rng.choice((1, 2, max(1, count // 3), count))
+        return EVERYWHERE if chosen >= count else self._some_ways(chosen)
+
+    def _delay(self) -> list[Step]:
+        low_ms = self._rng.randint(1, 100)
+        high_ms = low_ms + self._rng.randint(1, 400)
+        tail = self._rng.randint(10, 300)
+        return [steps.Delay(self._some_weather(), low_ms, high_ms, tail, self._for_ms())]
+
+    def _rate(self, name: Literal["loss", "duplication", "reordering"]) -> list[Step]:
+        thousandths = self._rng.randint(5, 500)
+        return [steps.Rate(name, self._some_weather(), thousandths, self._for_ms())]
+
+    def _bandwidth(self) -> list[Step]:
+        return [steps.Bandwidth(self._some_weather(), self._rng.randint(2, 50), self._for_ms())]
+
+    def _lose_a_kind(self) -> list[Step]:
+        """What an adversary in the network would do: only a few get one kind of message, and
+        often enough those few are not heard themselves."""
+        tag = self._rng.randrange(1, TAGS_MAX)
+        message = self._messages.get(tag, f"#{tag}")
+        spared = self._rng.sample(self._names, self._rng.randint(0, len(self._names) - 1))
+        deprived = [name for name in self._names if name not in spared]
+        for_ms = self._for_ms()
+        ways = tuple(f"*>{name}" for name in deprived)
+        drawn: list[Step] = [steps.Intercept("drop", 0, message, ways, for_ms=for_ms)]
+        if spared and self._rng.random() < 0.5:
+            unheard = tuple(f"{one}>{other}" for one in spared for other in deprived)
+            drawn.append(steps.Cut(unheard, for_ms))
+        return drawn
+
+    def _partition(self) -> list[Step]:
+        size = self._rng.randint(1, max(1, len(self._names) - 1))
+        group = tuple(self._rng.sample(self._names, size))
+        return [steps.Partition((group,), self._for_ms())]
+
+    def _partial_partition(self) -> list[Step]:
+        """One link only, both ways: everybody still reaches everybody by a detour."""
+        return [steps.Cut((way.replace(">", "-"),), self._for_ms()) for way in self._some_ways(1)]
+
+    def _flap(self) -> list[Step]:
+        """A link goes down, and up again by itself, some times in a row."""
+        for way in self._some_ways(1):
+            for _ in range(self._rng.randint(2, 6)):
+                step = steps.Reset((way.replace(">", "-"),))
+                self._world.after(self._rng.randint(1, 2_000), partial(self._faults.do, step), STEP)
+        return []
+
+    # -------------------------------------------------------------------------------- the nodes
+
+    def _crash(self, *, power: bool) -> list[Step]:
+        rotated = power and self._rng.random() < 0.5
+        for_ms = self._rng.randint(1, 6_000)
+        return [steps.Crash(name, power, rotated, for_ms=for_ms) for name in self._up()]
+
+    def _kill_all(self) -> list[Step]:
+        """A power failure of the house; they come back in any order."""
+        power = self._rng.random() < 0.5
+        self._faults.injected["kill-all"] += 1
+        return [
+            steps.Crash(node.name, power, for_ms=self._rng.randint(1, 3_000))
+            for node in self._nodes
+            if node.core is not None
+        ]
+
+    def _crash_at_effect(self) -> list[Step]:
+        power = self._rng.random() < 0.5
+        rotated = power and self._rng.random() < 0.5
+        moment = steps.Moment("after", self._rng.randint(1, 200), "steps")
+        for_ms = self._rng.randint(1, 4_000)
+        return [steps.Crash(name, power, rotated, moment, for_ms) for name in self._up()]
+
+    def _disk(self, faults: tuple[WriteFault, ...]) -> list[Step]:
+        fault, writes = self._rng.choice(faults), self._rng.randint(0, 40)
+        return [steps.Disk(name, fault, writes) for name in self._up()]
+
+    def _slow(self, part: Literal["node", "disk"], costs_ms: tuple[int, ...]) -> list[Step]:
+        cost_ms = self._rng.choice(costs_ms)
+        return [steps.Slow(name, part, cost_ms, self._for_ms()) for name in self._up()]
+
+    def _clock(self, span_ms: int) -> list[Step]:
+        name = self._rng.choice(self._names)
+        return [steps.Clock(name, self._rng.randint(-span_ms, span_ms))]
+
+    def _jump(self) -> list[Step]:
+        name = self._rng.choice(self._names)
+        span_ms = JUMP_MS if self._faults.may_be_off(name) else STEP_MS
+        return [steps.Clock(name, self._rng.randint(-span_ms, span_ms))]
