@@ -16,6 +16,7 @@ import msgspec
 
 from chain.hashing import BlockId
 from chain.ledger import Ledger, genesis_block
+from chain.ledger.reading import CONFIRMATION_DEPTH
 from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
 from consensus.registry import era_parameters, protocol
 from moot.lab.checkers import Agreement, Auditor, Bounds, Clock, ForkChoice, Speech
@@ -274,10 +275,17 @@ class Laboratory:
                 assert block is not None, "the head's branch has no gaps"
                 self.auditor.audit(block, None, self.world.now_ms)
         self.auditor.count(self.world.now_ms)
-        # A branch may overtake another that was confirmed by depth only; then it is no fault.
+        # A branch may overtake another that was confirmed by policy only; then it is no fault.
         deepest = self.findings.exercised["reorganisation_depth_max"]
-        may_be_reverted = not ledger.finalizes and deepest >= 6
+        may_be_reverted = not ledger.finalizes and deepest >= self._confirming_blocks()
         self.clients.check(reference, may_be_reverted=may_be_reverted)
+
+    def _confirming_blocks(self) -> int:
+        """How many blocks on top confirm one, where nothing is final."""
+        by_depth = dict(self.cluster.genesis.eras[0].parameters).get("confirmation_depth")
+        if by_depth is not None:
+            return int(by_depth)
+        return self.properties.quorum(self.options.nodes) or CONFIRMATION_DEPTH
 
     def _outcome(self, healthy: list[SimulatedNode]) -> Outcome:
         options = self.options

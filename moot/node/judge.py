@@ -67,7 +67,8 @@ class ChainJudge:
         """Judges a block, and what is to show it final. False: it was known.
 
         Head and finality follow: the last proven block where the engine finalizes (without a proof
-        a block only waits for a proven descendant), else the heaviest branch.
+        a block only waits for a proven descendant), else the heaviest branch (of
+        equal ones that which the engine's properties name).
         Raises InvalidBlock and InvalidProof; the sentence names the block.
         """
         known = self.ledger.knows(block.id)
@@ -76,9 +77,14 @@ class ChainJudge:
         if self.finalizes:
             if proof is not None and block.height > self.ledger.height(self.ledger.finalized()):
                 self._finalize(block, proof)
-        elif self.ledger.weight(block.id) > self.ledger.weight(self.ledger.head()):
+        elif self._is_better(block.id, self.ledger.head()):
             self.ledger.set_head(block.id)
         return not known
+
+    def _is_better(self, block: BlockId, than: BlockId) -> bool:
+        weight, most = self.ledger.weight(block), self.ledger.weight(than)
+        by_id = self.properties.ties == "smaller-id"
+        return weight > most or (by_id and weight == most and block < than)
 
     def _import(self, block: Block, wall_ms: int) -> None:
         result = self._importer.offer(Arrival(block, "sync", None), wall_ms)
