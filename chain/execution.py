@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from chain import codec
 from chain.address import KEY, POLICY, Address
@@ -18,25 +17,23 @@ from chain.changes import LeaveJoint, Mint, StateChange
 from chain.codec import Record, Uint
 from chain.errors import InvalidBlock, InvalidTransaction
 from chain.genesis import SUPPLY_MAX, Limits
+from chain.membership import MembershipBook, MembershipRules
 from chain.state.accounts import (
     ACCOUNT_PREFIX,
     MATURING_PREFIX,
     SUPPLY_KEY,
-    VALIDATORS_KEY,
     Account,
     Maturing,
     account_key,
     encode_account,
     encode_maturing,
     encode_supply,
-    encode_validators,
     get_maturing,
     get_supply,
-    get_validators,
     maturing_key,
 )
 from chain.state.tree import StateTree
-from chain.transaction import ATOMIC, ChainId, Transaction, Transfer
+from chain.transaction import ATOMIC, ChainId, MembershipVote, Transaction, Transfer
 
 KILOBYTE: Final = 1_000
 """Bytes in the kilobyte of ``fee_per_kilobyte_min``, as in Bitcoin's fee rates."""
@@ -140,8 +137,9 @@ class BlockExecution:
         height: int,
         time_ms: int,
         producer: Address,
+        membership: MembershipRules,
     ) -> None:
-        self.chain_id, self.limits = chain_id, limits
+        self.chain_id, self.limits, self._membership_rules = chain_id, limits, membership
         self.height, self.time_ms, self.producer = height, time_ms, producer
         self.fees = 0
         """Base units collected so far."""
@@ -151,6 +149,7 @@ class BlockExecution:
         self._accounts: dict[Address, tuple[int, int]] = {}
         self._receipts: list[Receipt] = []
         self._done: dict[int, Receipt] = {}  # by fee: most transactions share theirs
+        self._membership: MembershipBook | None = None  # made by the first vote
         self._finished = False
         for matured in get_maturing(parent, height):
             self._pay(matured.recipient, matured.amount)
@@ -166,7 +165,7 @@ class BlockExecution:
         codes of ``check_transaction``, "wrong-nonce-low", "wrong-nonce-high" and
         "insufficient-balance" (it cannot pay its fee). Otherwise the fee is charged, and what
         fails after that is told in the receipt: "insufficient-funds", "zero-amount",
-        "unknown-recipient-kind".
+        "unknown-recipient-kind", or for a membership vote a code of chain.membership.
         """
         assert not self._finished, "the block is finished"
         check_transaction(transaction, self.limits, self.height)
@@ -178,7 +177,8 @@ class BlockExecution:
             raise InvalidTransaction(
                 "insufficient-balance", f"a balance of {balance} cannot pay the fee of {fee}"
             )
-        if len(transaction.actions) == 1:
+        actions = transaction.actions
+        if len(actions) == 1 and isinstance(actions[0], Transfer):
             receipt = self._apply_one(transaction, nonce, balance - fee)
         else:
             receipt = self._apply_many(transaction, nonce, balance - fee)
@@ -210,8 +210,12 @@ class BlockExecution:
         if reward:
             writes[SUPPLY_KEY] = encode_supply(supply + reward)
             undo[SUPPLY_KEY] = encode_supply(supply)
-        if any(isinstance(change, LeaveJoint) for change in changes):
-            self._leave_joint(writes, undo)
+        for change in changes:
+            if isinstance(change, LeaveJoint):
+                self._members().leave_joint()
+        if self._membership is not None:
+            for state_key, old, new in self._membership.changes():
+                writes[state_key], undo[state_key] = new, old
         credits = self._credit(mints, writes, undo)
         before = self._before
         for address, (nonce, balance) in self._accounts.items():
@@ -226,6 +230,7 @@ class BlockExecution:
     def _apply_one(self, transaction: Transaction, nonce: int, balance: int) -> Receipt:
         """The common case, a single transfer, without the book-keeping of several."""
         action, sender, fee = transaction.actions[0], transaction.sender, transaction.fee
+        assert isinstance(action, Transfer)
         code = _refusal(action, balance)
         if code:
             self._accounts[sender] = (nonce + 1, balance)
@@ -244,9 +249,12 @@ class BlockExecution:
     def _apply_many(self, transaction: Transaction, nonce: int, balance: int) -> Receipt:
         sender = transaction.sender
         balances = {sender: balance}
+        members = self._membership
+        if members is not None:
+            self._membership = members.copy()
         code, results = self._perform(transaction, balances)
         if code and transaction.mode == ATOMIC:
-            balances = {sender: balance}
+            balances, self._membership = {sender: balance}, members
         for address, amount in balances.items():
             self._accounts[address] = (self._read(address)[0], amount)
         self._accounts[sender] = (nonce + 1, balances[sender])
@@ -258,7 +266,10 @@ class BlockExecution:
         """Does the actions on ``balances``; the first failing code, and a result for each."""
         first, results = "", []
         for action in transaction.actions:
-            code = self._transfer(transaction.sender, action, balances)
+            if isinstance(action, MembershipVote):
+                code = self._members().cast(transaction.sender, action)
+            else:
+                code = self._transfer(transaction.sender, action, balances)
             results.append(ActionResult(False, code) if code else DONE)
             if code and not first:
                 first = code
@@ -267,6 +278,11 @@ class BlockExecution:
                     left = len(transaction.actions) - len(results)
                     return code, (_UNDONE,) * done + (results[-1],) + (_NOT_TRIED,) * left
         return first, tuple(results)
+
+    def _members(self) -> MembershipBook:
+        if self._membership is None:
+            self._membership = MembershipBook(self._parent, self._membership_rules, self.height)
+        return self._membership
 
     def _transfer(self, sender: Address, action: Transfer, balances: dict[Address, int]) -> str:
         """Moves the amount inside ``balances``; the code of what forbids it, or empty."""
@@ -280,15 +296,6 @@ class BlockExecution:
             received = self._read(recipient)[1]
         balances[recipient] = received + amount
         return ""
-
-    def _leave_joint(
-        self, writes: dict[bytes, bytes | None], undo: dict[bytes, bytes | None]
-    ) -> None:
-        joint = get_validators(self._parent)
-        if not joint.outgoing:
-            raise InvalidBlock("not-joint", "no joint configuration is there to be left")
-        writes[VALIDATORS_KEY] = encode_validators(replace(joint, outgoing=()))
-        undo[VALIDATORS_KEY] = encode_validators(joint)
 
     def _credit(
         self,

@@ -5,11 +5,12 @@ way). BUNDLE: each by itself, with a result of its own.
 
 The action union is closed and tagged by a small integer; tags are never reused:
 
-====  ==========  =========================================
-tag   action      since
-====  ==========  =========================================
-0     Transfer    format 1
-====  ==========  =========================================
+====  ==============  =====================================
+tag   action          since
+====  ==============  =====================================
+0     Transfer        genesis format 1
+1     MembershipVote  genesis format 2
+====  ==============  =====================================
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from chain import codec
 from chain.address import Address
 from chain.codec import Record, Uint
 from chain.hashing import TxId, sha256d, tagged
+from chain.validators import NAME_LENGTH_MAX, WEIGHT_MAX
 
 ATOMIC: Final = 0
 BUNDLE: Final = 1
@@ -48,7 +50,32 @@ class Transfer(Record, frozen=True, tag=0):
     memo: Annotated[bytes, msgspec.Meta(max_length=MEMO_SIZE_MAX)] = b""
 
 
-Action = Transfer
+OUT: Final = 0
+"""No member."""
+LEARNER: Final = 1
+"""A member without a vote: it receives everything."""
+VOTER: Final = 2
+"""A member with a vote."""
+WITHDRAWN: Final = 3
+"""No wish at all: takes back the sender's open vote on the subject."""
+STANDINGS: Final = {OUT: "out", LEARNER: "learner", VOTER: "voter", WITHDRAWN: "withdrawn"}
+"""Their names, for people."""
+
+
+class MembershipVote(Record, frozen=True, tag=1):
+    """The sender, a voter, wishes that ``subject`` be what ``standing`` says (chain.membership).
+
+    ``weight`` is above 0 for a VOTER and 0 else; ``name`` is for people. A standing that is not
+    known is refused by execution, not by the encoding, so that it has a result.
+    """
+
+    subject: Address
+    standing: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    weight: Annotated[int, msgspec.Meta(ge=0, le=WEIGHT_MAX)] = 0
+    name: Annotated[str, msgspec.Meta(max_length=NAME_LENGTH_MAX)] = ""
+
+
+Action = Transfer | MembershipVote
 """The union of all actions; it grows by members, each with a tag of its own."""
 
 
@@ -79,6 +106,11 @@ class Transaction(
     def id(self) -> TxId:
         """sha256d of the whole, witness included: also its leaf in the block's Merkle tree."""
         return sha256d(self.raw)
+
+    @property
+    def transfers(self) -> tuple[Transfer, ...]:
+        """Those of its actions that move coins."""
+        return tuple(action for action in self.actions if isinstance(action, Transfer))
 
     @property
     def size(self) -> int:

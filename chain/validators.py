@@ -15,6 +15,8 @@ from chain.hashing import sha256d
 
 VALIDATORS_MAX = 1_000
 """Members of one set: what a certificate of single signatures can still carry."""
+NAME_LENGTH_MAX = 64
+"""Characters of a member's name: one line of a table."""
 WEIGHT_MAX = 2**32
 """A thousand members of it still sum to less than 63 bits."""
 
@@ -27,7 +29,7 @@ class Validator(Record, frozen=True):
 
     address: Address
     weight: Annotated[int, msgspec.Meta(ge=0, le=WEIGHT_MAX)]
-    name: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    name: Annotated[str, msgspec.Meta(max_length=NAME_LENGTH_MAX)] = ""
 
 
 class ValidatorSet(

@@ -19,17 +19,23 @@ from chain.codec import UINT63_MAX
 from chain.errors import InvalidEncoding, InvalidTransaction
 from chain.genesis import SUPPLY_MAX
 from chain.hashing import parse_id, show_id
+from chain.membership import shows
 from chain.transaction import (
     ACTIONS_MAX,
     ATOMIC,
     BUNDLE,
+    LEARNER,
     MEMO_SIZE_MAX,
+    STANDINGS,
     TRANSACTION_SIZE_MAX,
+    VOTER,
     Action,
+    MembershipVote,
     Transaction,
     Transfer,
     parse_transaction,
 )
+from chain.validators import NAME_LENGTH_MAX, WEIGHT_MAX
 from wallet.amounts import show_amount
 from wallet.errors import WalletError
 from wallet.keys import Key
@@ -133,6 +139,27 @@ def payment(recipient: Address, amount: int, memo: bytes = b"") -> Transfer:
     return Transfer(recipient, amount, memo)
 
 
+def membership_vote(
+    subject: Address, standing: int, weight: int = 0, name: str = ""
+) -> MembershipVote:
+    """A wish for what ``subject`` should be; raises InvalidTransaction for what cannot count."""
+    if len(subject) != 33 or subject[0] != KEY:
+        raise InvalidTransaction("bad-subject", "a member's address is that of a key")
+    if standing not in STANDINGS:
+        raise InvalidTransaction("unknown-standing", "it votes for what Moot does not know")
+    if standing == VOTER and not 1 <= weight <= WEIGHT_MAX:
+        raise InvalidTransaction("bad-weight", f"a voter's weight is between 1 and {WEIGHT_MAX}")
+    if standing != VOTER and weight:
+        raise InvalidTransaction("bad-weight", "only a voter has a weight")
+    if name and standing not in (LEARNER, VOTER):
+        raise InvalidTransaction("bad-name", "only a member has a name")
+    if len(name) > NAME_LENGTH_MAX or not shows(name):
+        raise InvalidTransaction(
+            "bad-name", f"a name has at most {NAME_LENGTH_MAX} characters, and all of them show"
+        )
+    return MembershipVote(subject, standing, weight, name)
+
+
 def _check_address(address: Address) -> None:
     if len(address) != 33 or address[0] not in (KEY, POLICY):
         raise InvalidTransaction("bad-address", "an address is of a kind that Moot does not know")
@@ -160,13 +187,26 @@ class UnsignedTransaction(NamedTuple):
     prefix: str
 
 
-class SummaryAction(msgspec.Struct, forbid_unknown_fields=True):
-    """One action for people: amounts in coins, memos as text where they are text."""
+class SummaryTransfer(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="transfer"):
+    """A transfer for people: amounts in coins, memos as text where they are text."""
 
-    kind: str
     recipient: str
     amount: str
     memo: str = ""
+
+
+class SummaryMembershipVote(
+    msgspec.Struct, forbid_unknown_fields=True, tag_field="kind", tag="membership-vote"
+):
+    """A membership vote for people; ``standing`` is one of STANDINGS' names."""
+
+    subject: str
+    standing: str
+    weight: int
+    name: str
+
+
+SummaryAction = SummaryTransfer | SummaryMembershipVote
 
 
 class Summary(msgspec.Struct, forbid_unknown_fields=True):
@@ -203,9 +243,14 @@ def summarize(transaction: Transaction, prefix: str) -> Summary:
 
 
 def _summarize_action(action: Action, prefix: str) -> SummaryAction:
+    if isinstance(action, MembershipVote):
+        _check_address(action.subject)
+        subject, standing = show_address(action.subject, prefix), STANDINGS.get(action.standing)
+        if standing is None:
+            raise InvalidTransaction("unknown-standing", "it votes for what Moot does not know")
+        return SummaryMembershipVote(subject, standing, action.weight, action.name)
     _check_address(action.recipient)
-    return SummaryAction(
-        kind="transfer",
+    return SummaryTransfer(
         recipient=show_address(action.recipient, prefix),
         amount=show_amount(action.amount),
         memo=show_memo(action.memo),

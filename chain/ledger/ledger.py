@@ -12,7 +12,7 @@ neither persisted nor flushed, and ``replay`` brings back the blocks above the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from chain import codec
@@ -21,7 +21,7 @@ from chain.block import Block, BlockHead
 from chain.changes import StateChange
 from chain.errors import ForeignStore, InvalidBlock, InvalidTransaction
 from chain.execution import BlockExecution, Executed
-from chain.genesis import Genesis
+from chain.genesis import Era, Genesis
 from chain.hashing import BlockId
 from chain.ledger.beginning import genesis_block
 from chain.ledger.disk import (
@@ -54,6 +54,7 @@ from chain.ledger.reading import Reading
 from chain.ledger.states import States, load_base
 from chain.ledger.tree import BlockTree, Entry
 from chain.ledger.verified import VerifiedSignatures, check_signatures
+from chain.membership import MembershipRules
 from chain.proof import Proof
 from chain.signatures import Verifier
 from chain.snapshot import SetLink
@@ -81,8 +82,9 @@ class HeadMoved(NamedTuple):
 class Ledger(Reading):
     """See the module. Implements chain.view.ChainView; the reading part is in chain.ledger.reading.
 
-    ``finalizes``: the engine's property of that name. ``flush_depth``: how many blocks stay in
-    memory below the head where it does not finalize. ``flush_blocks``: how many the base moves by.
+    ``finalizes``: the engine's property of that name. ``membership``: how the members of an era
+    change. ``flush_depth``: how many blocks stay in memory below the head where it does not
+    finalize. ``flush_blocks``: how many the base moves by.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Ledger(Reading):
         genesis: Genesis,
         verifier: Verifier,
         finalizes: bool,
+        membership: Callable[[Era], MembershipRules],
         flush_depth: int = 64,
         flush_blocks: int = FLUSH_BLOCKS,
     ) -> None:
@@ -99,7 +102,7 @@ class Ledger(Reading):
         self.genesis_block = genesis_block(genesis)
         self.chain_id = self.genesis_block.id
         self.verified = VerifiedSignatures()
-        self._verifier = verifier
+        self._verifier, self._membership = verifier, membership
         self._flush_depth, self._flush_blocks = flush_depth, flush_blocks
         disk = Disk(store)
         base_row = disk.base()
@@ -156,6 +159,7 @@ class Ledger(Reading):
             height=height,
             time_ms=time_ms,
             producer=producer,
+            membership=self._membership(self.params(parent)),
         )
 
     def insert(

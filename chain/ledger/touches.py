@@ -14,6 +14,7 @@ import msgspec
 from chain.address import Address
 from chain.block import Block
 from chain.ledger.disk import AddressStats, ResultRow
+from chain.transaction import Transfer
 
 REWARD_POSITION: Final = -1
 """Stands for the manifest (the coinbase, to Bitcoin's tools) among the positions of a block."""
@@ -44,15 +45,20 @@ def touches(block: Block, result: ResultRow) -> list[Touch]:
     for position, (transaction, receipt) in enumerate(pairs):
         spent = receipt.fee
         actions, sender = transaction.actions, transaction.sender
-        if len(actions) == 1 and receipt.ok and actions[0].recipient != sender:
+        first = actions[0]
+        if (
+            len(actions) == 1
+            and receipt.ok
+            and isinstance(first, Transfer)
+            and first.recipient != sender
+        ):
             # What the loop below does, for the one case that is most of the traffic.
-            amount = actions[0].amount
-            found.append(Touch(sender, position, 0, 0, 1, spent + amount))
-            found.append(Touch(actions[0].recipient, position, 1, amount, 0, 0))
+            found.append(Touch(sender, position, 0, 0, 1, spent + first.amount))
+            found.append(Touch(first.recipient, position, 1, first.amount, 0, 0))
             continue
         received: dict[Address, tuple[int, int]] = {sender: (0, 0)}
         for action, outcome in zip(actions, receipt.results, strict=True):
-            if outcome.ok:
+            if outcome.ok and isinstance(action, Transfer):
                 spent += action.amount
                 count, total = received.get(action.recipient, (0, 0))
                 received[action.recipient] = (count + 1, total + action.amount)

@@ -11,7 +11,7 @@ from chain.codec import Uint
 from chain.errors import InvalidTransaction
 from chain.genesis import Limits
 from chain.hashing import TxId
-from chain.transaction import ACTIONS_MAX, Transaction, Transfer
+from chain.transaction import ACTIONS_MAX, Transaction
 
 SIGNATURE_SIZE: Final = 64
 RATE_SCALE: Final = 1_000_000
@@ -92,16 +92,12 @@ def fee_min(size: int, fee_per_kilobyte: int) -> int:
 
 def cost_of(transaction: Transaction) -> int:
     """The most that it can take from its sender's balance: the fee and all that it moves."""
-    cost = transaction.fee
-    for action in transaction.actions:
-        if isinstance(action, Transfer):
-            cost += action.amount
-    return cost
+    return transaction.fee + sum(action.amount for action in transaction.transfers)
 
 
 def recipients_of(transaction: Transaction) -> list[Address]:
     """Whom it gives coins, as often as it does."""
-    return [action.recipient for action in transaction.actions if isinstance(action, Transfer)]
+    return [action.recipient for action in transaction.transfers]
 
 
 def bad_signature() -> InvalidTransaction:

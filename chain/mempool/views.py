@@ -11,7 +11,7 @@ from chain.genesis import Limits
 from chain.hashing import TxId
 from chain.mempool.lanes import AccountReader, Entry, Lane
 from chain.mempool.policy import RollingMinimum
-from chain.transaction import Transaction, Transfer
+from chain.transaction import Transaction
 
 
 class AddressStats(NamedTuple):
@@ -36,8 +36,8 @@ def address_stats(address: Address, entries: Iterable[Entry]) -> AddressStats:
         if entry.transaction.sender == address:
             spent_count += 1
             spent_sum += entry.cost
-        for action in entry.transaction.actions:
-            if isinstance(action, Transfer) and action.recipient == address:
+        for action in entry.transaction.transfers:
+            if action.recipient == address:
                 funded_count += 1
                 funded_sum += action.amount
     return AddressStats(count, funded_count, funded_sum, spent_count, spent_sum)

@@ -7,6 +7,7 @@ key                    value (canonical encoding)                          funct
 ``m`` + height (8, BE) tuple of Maturing: what becomes spendable there      maturing_key
 ``eras``               tuple of Era                                        ERAS_KEY
 ``supply``             base units that exist, maturing ones included       SUPPLY_KEY
+``v`` + voter          tuple of OpenVote: the membership votes of a voter   open_votes_key
 ``validators``         ValidatorSet                                        VALIDATORS_KEY
 =====================  ==================================================  ==================
 
@@ -37,6 +38,9 @@ VALIDATORS_KEY: Final = b"validators"
 """The validator set as of this state; it decides ``lag`` blocks later."""
 
 
+VOTES_PREFIX: Final = b"v"
+
+
 class StateReader(Protocol):
     """What the getters need: a StateTree, or a layer of pending writes over one."""
 
@@ -55,6 +59,19 @@ class Maturing(Record, frozen=True):
 
     recipient: Address
     amount: Uint
+
+
+class OpenVote(Record, frozen=True):
+    """A membership vote that was cast in the block at ``height`` and may still count.
+
+    The rest is what the vote wishes: chain.transaction.MembershipVote.
+    """
+
+    subject: Address
+    standing: Uint
+    weight: Uint
+    name: str
+    height: Uint
 
 
 NO_ACCOUNT: Final = Account()
@@ -126,6 +143,23 @@ def get_validators(state: StateReader) -> ValidatorSet:
 def encode_validators(validators: ValidatorSet) -> bytes | None:
     """The state value of a validator set; None (no entry) for the empty one."""
     return None if validators == ValidatorSet() else codec.encode(validators)
+
+
+def open_votes_key(voter: Address) -> bytes:
+    """Where a voter's membership votes lie: ``v`` and its address."""
+    return VOTES_PREFIX + voter
+
+
+def get_open_votes(state: StateReader, voter: Address) -> tuple[OpenVote, ...]:
+    """A voter's membership votes, oldest first, expired ones included."""
+    raw = state.get(open_votes_key(voter))
+    return () if raw is None else _decode(raw, tuple[OpenVote, ...])
+
+
+def encode_open_votes(votes: Iterable[OpenVote]) -> bytes | None:
+    """The state value of a voter's votes; None (no entry) where there are none."""
+    listed = tuple(votes)
+    return codec.encode(listed) if listed else None
 
 
 def _decode(raw: bytes, kind: type[T]) -> T:

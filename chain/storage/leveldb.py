@@ -37,7 +37,8 @@ def _binding() -> Any:
 plyvel: Final = _binding()
 
 MAGIC: Final = "moot"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2: validator sets may be joint, and voters keep membership votes in the state."""
 WRITE_BUFFER_SIZE: Final = 8 * 1024 * 1024
 """Bytes gathered in memory before a table is written: one large block always fits."""
 BLOOM_FILTER_BITS: Final = 10
@@ -293,6 +294,11 @@ def _check_schema(store: _LevelDBStore, database: Any, path: Path, create: bool)
         raise ForeignStore(
             f"the database at {path} has schema {schema.version}, this Moot knows up to"
             f" {SCHEMA_VERSION}: upgrade Moot"
+        )
+    if schema.version < SCHEMA_VERSION:
+        raise ForeignStore(
+            f"the database at {path} has schema {schema.version}, of a Moot older than this one,"
+            f" whose schema is {SCHEMA_VERSION}: run it with that, or begin a new chain"
         )
 
 

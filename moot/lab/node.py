@@ -11,17 +11,17 @@ import msgspec
 
 from chain.genesis import Genesis
 from chain.header import Header
-from chain.ledger import Ledger
 from chain.signatures import Verifier
 from chain.transaction import Transaction
 from consensus.contract import Effect, Engine, Event, Now, RequestId
-from consensus.registry import era_parameters, protocol
+from consensus.registry import protocol
 from moot.lab.disk import Crash, SimulatedDisk
 from moot.lab.network import Link, Network
 from moot.lab.signer import CheapVerifier, SigningKey
 from moot.lab.world import Action, World
 from moot.node.core import CoreSettings, NodeCore
 from moot.node.driver import Observer
+from moot.node.eras import EraBook
 from moot.node.ports import Level, Shell
 from p2p.faults import OurPart
 from p2p.wire import PeerMessage
@@ -191,8 +191,7 @@ class SimulatedNode:
     def _boot(self) -> None:
         era = self.genesis.eras[0]
         found = protocol(era.engine)
-        finalizes = found.rules(era_parameters(era)).properties.finalizes
-        ledger = Ledger(self.store, self.genesis, self.verifier, finalizes)
+        ledger = EraBook().open_ledger(self.store, self.genesis, self.verifier)
         if not self._initialised:
             # A crash in here leaves a folder that is not complete; its owner begins again.
             ledger.persist(found.first_record(ledger.chain_id), ())

@@ -6,7 +6,7 @@ walks every branch to its root; the ledger is a dictionary of balances.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -18,10 +18,12 @@ from chain.execution import total_supply
 from chain.genesis import Genesis
 from chain.hashing import BlockId, show_id
 from chain.ledger import Ledger
+from chain.membership import MembershipRules
 from chain.signatures import Verifier
 from chain.state.accounts import get_account, get_supply
 from chain.storage.memory import MemoryStore
-from chain.transaction import ATOMIC, Transaction
+from chain.transaction import ATOMIC, Transaction, Transfer
+from moot.lab.oracle_members import NaiveMembers, as_naive
 from moot.node.eras import EraBook
 
 
@@ -87,7 +89,8 @@ class NaiveReceipt(msgspec.Struct, frozen=True):
 class NaiveLedger:
     """Balances and nonces in dictionaries. Blocks are applied in order, and taken to be valid."""
 
-    def __init__(self, genesis: Genesis) -> None:
+    def __init__(self, genesis: Genesis, membership: MembershipRules) -> None:
+        self.members = NaiveMembers(genesis, membership)
         self.balances: dict[Address, int] = {}
         self.nonces: dict[Address, int] = {}
         self.supply = 0
@@ -97,7 +100,7 @@ class NaiveLedger:
             self._give(allocation.address, allocation.amount)
             self.supply += allocation.amount
 
-    def apply(self, block: Block, changes: Iterable[StateChange]) -> list[NaiveReceipt]:
+    def apply(self, block: Block, changes: Sequence[StateChange]) -> list[NaiveReceipt]:
         """Executes the next block; ``changes``: what its engine's rules pay out.
 
         Raises ValueError where it contains what no block may.
@@ -109,6 +112,7 @@ class NaiveLedger:
             self._give(recipient, amount)
         receipts = [self._execute(transaction) for transaction in block.transactions]
         fees = sum(receipt.fee for receipt in receipts)
+        self.members.close(changes)
         paid = [change for change in changes if isinstance(change, Mint)]
         if not paid:
             self._give(block.manifest.producer, fees)
@@ -137,12 +141,16 @@ class NaiveLedger:
             raise ValueError("it has expired")
         self.nonces[sender] = transaction.nonce + 1
         self.balances[sender] -= fee
-        before, first = dict(self.balances), ""
+        before, members, first = dict(self.balances), self.members.kept(), ""
         for action in transaction.actions:
-            code = self._move(sender, action.recipient, action.amount)
+            if isinstance(action, Transfer):
+                code = self._move(sender, action.recipient, action.amount)
+            else:
+                code = self.members.vote(sender, action, self.height)
             first = first or code
         if first and transaction.mode == ATOMIC:
             self.balances = before
+            self.members.restore(members)
         return NaiveReceipt(first, fee)
 
     def _move(self, sender: Address, recipient: Address, amount: int) -> str:
@@ -167,8 +175,9 @@ def re_execute(ledger: Ledger, verifier: Verifier, height: int | None = None) ->
     production code with no memory of the first time; receipts, balances, nonces and supply must be
     the naive ledger's. Empty: all agree. It ends at the first height with a disagreement.
     """
-    fresh = Ledger(MemoryStore(), ledger.genesis, verifier, ledger.finalizes)
-    eras, naive = EraBook(), NaiveLedger(ledger.genesis)
+    eras = EraBook()
+    naive = NaiveLedger(ledger.genesis, eras.membership(ledger.genesis.eras[0]))
+    fresh = eras.open_ledger(MemoryStore(), ledger.genesis, verifier)
     last = ledger.height(ledger.confirmed()) if height is None else height
     for at in range(1, last + 1):
         block_id = ledger.id_at(at)
@@ -211,6 +220,8 @@ def _compare(
         found.append("the state's root is not the block's")
     if not get_supply(state) == total_supply(state) == naive.supply == naive.total():
         found.append(f"the supply is {get_supply(state)}, it should be {naive.supply}")
+    if as_naive(fresh.validators(block.id)) != naive.members.decides(block.height + 1):
+        found.append("the members who decide the next height are not those wished")
     accounts = [*_touched(block)]
     if block.id == ledger.confirmed():
         accounts = [*naive.balances]
@@ -231,7 +242,7 @@ def _touched(block: Block) -> dict[Address, None]:
     addresses = {block.manifest.producer: None}
     for transaction in block.transactions:
         addresses[transaction.sender] = None
-        addresses.update(dict.fromkeys(action.recipient for action in transaction.actions))
+        addresses.update(dict.fromkeys(action.recipient for action in transaction.transfers))
     return addresses
 
 

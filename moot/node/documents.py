@@ -27,7 +27,7 @@ from chain.signatures import Verifier
 from chain.state.accounts import Account, account_key
 from chain.state.proofs import StateProof
 from chain.state.tree import verify_state_proof
-from chain.transaction import Transaction, Transfer, parse_transaction
+from chain.transaction import STANDINGS, MembershipVote, Transaction, Transfer, parse_transaction
 from chain.validators import ValidatorSet
 from consensus import registry
 from consensus.contract import Rules, WorkRules
@@ -247,12 +247,15 @@ def _describe(transaction: Transaction, genesis: Genesis) -> str:
     def show(address: Address) -> str:
         return show_address(address, genesis.prefix)
 
-    parts = [
-        f"{action.amount} base units to {show(action.recipient)}"
-        for action in transaction.actions
-        if isinstance(action, Transfer)
-    ]
-    return f"{show(transaction.sender)} pays " + ", ".join(parts)
+    parts = []
+    for action in transaction.actions:
+        match action:
+            case Transfer():
+                parts.append(f"pays {action.amount} base units to {show(action.recipient)}")
+            case MembershipVote():
+                standing = STANDINGS.get(action.standing, f"standing {action.standing}")
+                parts.append(f"votes for {show(action.subject)}: {standing}")
+    return f"{show(transaction.sender)} " + ", ".join(parts)
 
 
 def _bytes(text: str, field: str) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from chain.genesis import Era
+from chain.genesis import Era, Genesis
 from chain.hashing import BlockId
 from chain.ledger import Ledger
+from chain.membership import MembershipRules
+from chain.signatures import Verifier
+from chain.storage import Store
 from chain.view import ChainView
 from consensus import registry
 from consensus.contract import ConfirmationRules, EngineProtocol, Rules
@@ -24,6 +27,11 @@ class EraBook:
             self._rules[era] = rules
         return rules
 
+    def membership(self, era: Era) -> MembershipRules:
+        """How the members of an era change: what the ledger executes votes by."""
+        properties = self.rules(era).properties
+        return MembershipRules(properties.membership, properties.quorum)
+
     def rules_after(self, view: ChainView, parent: BlockId) -> Rules:
         """The rules that judge the child of ``parent``."""
         return self.rules(view.params(parent))
@@ -38,6 +46,14 @@ class EraBook:
 
         if isinstance(self.rules(ledger.params(ledger.head())), ConfirmationRules):
             ledger.confirm_by(confirmed)
+
+    def open_ledger(self, store: Store, genesis: Genesis, verifier: Verifier) -> Ledger:
+        """The ledger of a chain, under what the rules of its eras say.
+
+        Raises what ``rules`` and Ledger raise.
+        """
+        finalizes = self.rules(genesis.eras[0]).properties.finalizes
+        return Ledger(store, genesis, verifier, finalizes, self.membership)
 
     def protocol(self, era: Era) -> EngineProtocol:
         return registry.protocol(era.engine)

@@ -9,12 +9,12 @@ import msgspec
 from chain.address import Address
 from chain.genesis import FORMAT, Allocation, Era, Genesis, Limits
 from chain.genesis_file import genesis_to_json
-from chain.ledger import Ledger
 from chain.storage.leveldb import open_leveldb
 from chain.validators import Validator
 from chain.verifiers import default_verifier
 from consensus.registry import era_parameters, parameter_list, protocol
 from moot.node.config import ConfigError, Folder, NodeConfig, save_seed, show_config
+from moot.node.eras import EraBook
 
 
 def make_genesis(
@@ -87,10 +87,9 @@ def init_folder(
     folder.genesis.write_text(genesis_to_json(genesis), encoding="utf-8")
     save_seed(folder.key, seed)
     found = protocol(genesis.eras[0].engine)
-    finalizes = found.rules(era_parameters(genesis.eras[0])).properties.finalizes
     store = open_leveldb(folder.database, create=True)
     try:
-        ledger = Ledger(store, genesis, default_verifier(), finalizes)
+        ledger = EraBook().open_ledger(store, genesis, default_verifier())
         if not record_lost:
             ledger.persist(found.first_record(ledger.chain_id), ())
     finally:

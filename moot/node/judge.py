@@ -35,7 +35,7 @@ class ChainJudge:
         self._gates: dict[str, Gate] = {}
         self.properties = self._eras.rules(genesis.eras[0]).properties
         self.finalizes = self.properties.finalizes
-        self.ledger = Ledger(store, genesis, verifier, self.finalizes)
+        self.ledger = self._eras.open_ledger(store, genesis, verifier)
         self._eras.confirm(self.ledger)
         self._importer = Importer(
             self.ledger,

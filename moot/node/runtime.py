@@ -14,7 +14,6 @@ from aiohttp import web
 from chain.address import Address, key_address, public_key_of
 from chain.bech32m import parse_address
 from chain.errors import Invalid
-from chain.ledger import Ledger
 from chain.mempool import MempoolLimits
 from chain.storage.leveldb import open_leveldb
 from chain.verifiers import default_verifier
@@ -23,6 +22,7 @@ from moot import __version__
 from moot.node.clock import system_clock
 from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
+from moot.node.eras import EraBook
 from moot.node.metrics import NodeMetrics
 from moot.node.ports import Grinder, Level, Shell
 from moot.node.rest.server import RestServer
@@ -119,20 +119,16 @@ class NodeRuntime:
         genesis = self.folder.load_genesis()
         key = Key.from_seed(self.folder.load_key())
         self.me = key.address
-        era = genesis.eras[0]
+        eras = EraBook()
         try:
-            finalizes = (
-                registry.protocol(era.engine)
-                .rules(registry.era_parameters(era))
-                .properties.finalizes
-            )
+            eras.rules(genesis.eras[0])
         except (registry.UnknownEngine, ValueError) as error:
             raise ConfigError(str(error)) from None
         self.metrics = NodeMetrics(time.perf_counter)
         store = self.metrics.timed(open_leveldb(self.folder.database, create=False))
         try:
             verifier = default_verifier()
-            ledger = Ledger(store, genesis, verifier, finalizes)
+            ledger = eras.open_ledger(store, genesis, verifier)
             self._timers = LoopTimers(self._timer_fired)
             self._grinder = self._start_grinder()
             self.core = NodeCore(

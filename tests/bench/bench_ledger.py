@@ -16,6 +16,7 @@ from chain.block import parse_block
 from chain.genesis import FORMAT, Allocation, Era, Genesis, Limits
 from chain.hashing import sha256
 from chain.ledger import Ledger
+from chain.membership import FIXED
 from chain.storage.leveldb import open_leveldb
 from chain.transaction import Transaction, Transfer
 from tests.support.chains import FEE, START_MS, TrustingVerifier, make_block
@@ -34,7 +35,9 @@ def main(accounts: int, blocks: int) -> None:
     steps: list[tuple[float, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         store = open_leveldb(Path(folder) / "db", create=True)
-        ledger = Ledger(store, genesis, TrustingVerifier(), finalizes=True)
+        ledger = Ledger(
+            store, genesis, TrustingVerifier(), finalizes=True, membership=lambda era: FIXED
+        )
         for _ in range(blocks):
             transactions = []
             for _ in range(TRANSACTIONS):

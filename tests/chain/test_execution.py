@@ -19,6 +19,7 @@ from chain.execution import (
 )
 from chain.genesis import COIN, SUPPLY_MAX, Genesis, Limits
 from chain.ledger import genesis_state
+from chain.membership import FIXED, MembershipRules
 from chain.state.accounts import (
     VALIDATORS_KEY,
     Account,
@@ -39,7 +40,11 @@ PRODUCER = address(9)
 
 
 def begin(
-    state: StateTree | None = None, *, height: int = 1, genesis: Genesis = GENESIS
+    state: StateTree | None = None,
+    *,
+    height: int = 1,
+    genesis: Genesis = GENESIS,
+    membership: MembershipRules = FIXED,
 ) -> BlockExecution:
     return BlockExecution(
         genesis_state(genesis) if state is None else state,
@@ -48,6 +53,7 @@ def begin(
         height=height,
         time_ms=1,
         producer=PRODUCER,
+        membership=membership,
     )
 
 

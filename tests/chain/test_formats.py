@@ -24,7 +24,18 @@ from chain.header import VERSION, Header, parse_header
 from chain.manifest import Manifest
 from chain.merkle import merkle_root
 from chain.proof import Evidence, Proof
-from chain.transaction import ATOMIC, BUNDLE, Transaction, Transfer, parse_transaction
+from chain.transaction import (
+    ATOMIC,
+    BUNDLE,
+    LEARNER,
+    OUT,
+    VOTER,
+    WITHDRAWN,
+    MembershipVote,
+    Transaction,
+    Transfer,
+    parse_transaction,
+)
 from chain.validators import Validator, validator_set
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "formats.json"
@@ -56,6 +67,21 @@ ELABORATE = sign(
         (
             Transfer(address_of(BEN), 0, "café".encode()),
             Transfer(bytes([POLICY]) + bytes(range(32)), 65_536, bytes(256)),
+        ),
+    )
+)
+VOTE = sign(
+    Transaction(
+        address_of(ANN),
+        1,
+        2_000,
+        0,
+        ATOMIC,
+        (
+            MembershipVote(address_of(BEN), VOTER, 2**32, "ben é"),
+            MembershipVote(address_of(ANN), OUT),
+            MembershipVote(address_of(BEN), LEARNER),
+            MembershipVote(address_of(BEN), WITHDRAWN),
         ),
     )
 )
@@ -121,7 +147,7 @@ def make() -> dict[str, Any]:
                 "id": transaction.id.hex(),
                 "shown": show_id(transaction.id),
             }
-            for transaction in (SIMPLE, ELABORATE)
+            for transaction in (SIMPLE, ELABORATE, VOTE)
         ],
         "validator_set": {"raw": codec.encode(MEMBERS).hex(), "hash": MEMBERS.hash.hex()},
         "joint_validator_set": {"raw": codec.encode(JOINT).hex(), "hash": JOINT.hash.hex()},
@@ -145,7 +171,7 @@ def test_the_formats_are_as_written_down():
 
 def test_what_was_written_down_is_still_read():
     vectors = load()
-    for case, transaction in zip(vectors["transaction"], (SIMPLE, ELABORATE), strict=True):
+    for case, transaction in zip(vectors["transaction"], (SIMPLE, ELABORATE, VOTE), strict=True):
         read = parse_transaction(bytes.fromhex(case["raw"]))
         assert read == transaction and read.id.hex() == case["id"]
         ANN.public_key().verify(read.witness[0], bytes.fromhex(case["signing_bytes"]))

@@ -8,6 +8,7 @@ import pytest
 from chain.address import key_address
 from chain.execution import BlockExecution
 from chain.genesis import Limits
+from chain.membership import FIXED
 from chain.state.accounts import Account as RealAccount
 from chain.state.accounts import account_key, encode_account
 from chain.state.tree import StateTree
@@ -85,7 +86,13 @@ def test_select_with_the_real_execution():
         for address, account in house.accounts.held.items()
     )
     execution = BlockExecution(
-        state, chain_id=CHAIN, limits=Limits(), height=11, time_ms=NOW, producer=CAT.address
+        state,
+        chain_id=CHAIN,
+        limits=Limits(),
+        height=11,
+        time_ms=NOW,
+        producer=CAT.address,
+        membership=FIXED,
     )
     house.add(ANN.pay(0, 2_000), ANN.pay(1, 9_000), BEN.pay(0, 3_000))
     chosen = house.pool.select(execution, 10**6)

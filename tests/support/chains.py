@@ -19,6 +19,7 @@ from chain.hashing import BlockId, sha256
 from chain.header import VERSION, Header
 from chain.ledger import Ledger
 from chain.manifest import EXTRA_NONCE_SIZE, Manifest
+from chain.membership import FIXED, MembershipRules
 from chain.merkle import merkle_root
 from chain.signatures import Signed, Verifier
 from chain.storage import Store
@@ -85,6 +86,7 @@ def open_ledger(
     verifier: Verifier | None = None,
     flush_depth: int = 64,
     flush_blocks: int = 16,
+    membership: MembershipRules = FIXED,
 ) -> Ledger:
     """A ledger, by default over a fresh MemoryStore with signatures taken on trust."""
     return Ledger(
@@ -92,6 +94,7 @@ def open_ledger(
         genesis or make_genesis(),
         verifier or TrustingVerifier(),
         finalizes,
+        lambda era: membership,
         flush_depth,
         flush_blocks,
     )

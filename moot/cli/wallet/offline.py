@@ -12,6 +12,7 @@ from moot.cli.common import Failure, json_option, print_facts, print_json
 from moot.cli.wallet.common import home_option, open_wallet, party, password_option
 from wallet.build import (
     UNSIGNED_FILE_SIZE_MAX,
+    SummaryTransfer,
     UnsignedTransaction,
     read_unsigned,
     sign_unsigned,
@@ -72,8 +73,12 @@ def _show(unsigned: UnsignedTransaction) -> None:
     summary = summarize(unsigned.transaction, unsigned.prefix)
     lines = [("From", summary.sender)]
     for action in summary.actions:
-        memo = f" ({action.memo})" if action.memo else ""
-        lines.append(("Pays", f"{action.amount} to {action.recipient}{memo}"))
+        if isinstance(action, SummaryTransfer):
+            memo = f" ({action.memo})" if action.memo else ""
+            lines.append(("Pays", f"{action.amount} to {action.recipient}{memo}"))
+        else:
+            named = f" ({action.name})" if action.name else ""
+            lines.append(("Votes", f"{action.subject}{named}: {action.standing}"))
     lines += [("Fee", summary.fee), ("Nonce", str(summary.nonce))]
     lines += [("Expires", f"after height {summary.expiry}" if summary.expiry else "")]
     lines += [("Chain", show_id(unsigned.chain_id))]

@@ -251,16 +251,16 @@ def _show(payment: Transaction, wish: Wish, terms: Terms) -> None:
 
 def _facts(payment: Transaction, terms: Terms) -> dict[str, Any]:
     summary = summarize(payment, terms.prefix)
-    action = payment.actions[0]
+    (transfer,) = payment.transfers
     return {
         "chain_id": show_id(terms.chain_id),
         "from": summary.sender,
-        "to": summary.actions[0].recipient,
-        "amount": action.amount,
+        "to": show_address(transfer.recipient, terms.prefix),
+        "amount": transfer.amount,
         "fee": payment.fee,
         "nonce": payment.nonce,
         "expiry": payment.expiry,
-        "memo": summary.actions[0].memo,
+        "memo": show_memo(transfer.memo),
     }
 
 

@@ -10,12 +10,11 @@ from chain.errors import InvalidBlock, InvalidProof
 from chain.execution import total_supply
 from chain.genesis import Genesis
 from chain.hashing import BlockId
-from chain.ledger import Ledger
 from chain.proof import Proof
 from chain.signatures import Verifier
 from chain.state.accounts import get_supply
 from chain.storage.memory import MemoryStore
-from consensus.registry import era_parameters, protocol
+from consensus.registry import protocol
 from moot.lab.checkers.books import BookKeeper
 from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
@@ -32,9 +31,8 @@ class Auditor:
 
     def __init__(self, genesis: Genesis, verifier: Verifier, findings: Findings) -> None:
         found = protocol(genesis.eras[0].engine)
-        finalizes = found.rules(era_parameters(genesis.eras[0])).properties.finalizes
-        self._ledger = Ledger(MemoryStore(), genesis, verifier, finalizes)
         self._eras = EraBook()
+        self._ledger = self._eras.open_ledger(MemoryStore(), genesis, verifier)
         self._gate = Gate(found, self._ledger.chain_id, verifier)
         self._findings = findings
         self.keeper = BookKeeper(genesis, findings)

@@ -22,6 +22,7 @@ from chain.ledger import Ledger
 from chain.state.accounts import get_supply
 from moot.lab.node import SimulatedNode
 from moot.lab.oracle import NaiveLedger, NaiveReceipt
+from moot.lab.oracle_members import NaiveSet, as_naive
 from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
 from moot.node.eras import EraBook
@@ -50,7 +51,7 @@ class Books:
 
     def __init__(self, genesis: Genesis) -> None:
         self._genesis = genesis
-        self._naive = NaiveLedger(genesis)
+        self._naive = NaiveLedger(genesis, EraBook().membership(genesis.eras[0]))
         self._entries: list[Entry] = []
         self._ids: dict[TxId, int] = {}
         self._accounts: dict[Address, _Values] = {}
@@ -97,6 +98,10 @@ class Books:
         kept = self._accounts.get(address)
         place = 0 if kept is None else bisect_right(kept.heights, height)
         return kept.values[place - 1] if kept is not None and place else (0, 0)
+
+    def deciders(self, height: int) -> NaiveSet:
+        """Members and outgoing voters that decide the block at ``height``, at most one above."""
+        return self._naive.members.decides(height)
 
     def addresses(self) -> list[Address]:
         """All that ever held or sent something."""
@@ -161,6 +166,8 @@ class BookKeeper:
         supply = get_supply(ledger.state(entry.block.id))
         if supply != entry.supply:
             self._violated(node, height, f"its supply is {supply}, not {entry.supply}")
+        if as_naive(ledger.validators(entry.block.id)) != books.deciders(height + 1):
+            self._violated(node, height, "those who decide the next block are not those voted for")
         for address in books.addresses():
             account = ledger.account(address, entry.block.id)
             told, right = (account.nonce, account.balance), books.account(address, height)

@@ -13,7 +13,7 @@ from chain.errors import Invalid
 from chain.execution import ActionResult, Receipt
 from chain.hashing import BlockId, parse_id, show_id
 from chain.ledger.reading import Located
-from chain.transaction import ATOMIC, Action, Transaction
+from chain.transaction import ATOMIC, STANDINGS, Action, MembershipVote, Transaction, Transfer
 from moot.node.rest.context import HEIGHT_DIGITS_MAX, Context, identifier, whole_number
 from moot.node.rest.routes import Problem, Table
 
@@ -23,6 +23,18 @@ SENTENCES = {
     "insufficient-funds": "the sender's balance did not cover the amount",
     "zero-amount": "a transfer of nothing",
     "unknown-recipient-kind": "the recipient is of a kind that this chain does not know",
+    "membership-fixed": "no vote changes the members of this chain",
+    "not-a-member": "the sender was no voter then",
+    "change-in-progress": "an earlier change of the members was still being carried out",
+    "unknown-standing": "a standing that this chain does not know",
+    "unknown-subject-kind": "the subject is not an address that is a key",
+    "bad-weight": "a voter needs a weight, and nobody else has one",
+    "bad-name": "the name holds characters that do not show, or names somebody who leaves",
+    "no-change": "the subject was that already",
+    "no-vote": "the sender had no open vote on the subject",
+    "last-voter": "nobody would have been left to decide",
+    "too-many-members": "the chain has as many members as it can have",
+    "too-many-votes": "the sender had too many open votes",
     "undone": "undone, because another action of the transaction failed",
     "not-tried": "not tried, because an earlier action of the transaction failed",
 }
@@ -126,16 +138,41 @@ async def block_at(context: Context, request: web.Request) -> BlockFacts:
     return _facts(context, context.block(block_id))
 
 
-class ActionFacts(msgspec.Struct):
-    """One action. ``ok`` is null while it waits; ``sentence`` says in words why it was not done."""
+class TransferFacts(msgspec.Struct, tag_field="kind", tag="transfer"):
+    """Coins moved; also a block's reward. ``memo`` in hex.
 
-    kind: str
+    ``ok`` is null while it waits; ``sentence`` says in words why it was not done.
+    """
+
     recipient: str
     amount: int
     memo: str
     ok: bool | None
     code: str
     sentence: str
+
+
+class RewardFacts(TransferFacts, tag_field="kind", tag="reward"):
+    """What a block paid to somebody; as a transfer without a memo."""
+
+
+class MembershipVoteFacts(msgspec.Struct, tag_field="kind", tag="membership-vote"):
+    """A vote that ``subject`` be out, a learner or a voter; "withdrawn": no vote any more.
+
+    ``standing`` is "unknown-" and its number where this chain knows no such standing. ``ok``: the
+    vote counts; it says nothing of whether it was enough. The rest as for a transfer.
+    """
+
+    subject: str
+    standing: str
+    weight: int
+    name: str
+    ok: bool | None
+    code: str
+    sentence: str
+
+
+ActionFacts = TransferFacts | RewardFacts | MembershipVoteFacts
 
 
 class TransactionFacts(msgspec.Struct):
@@ -201,8 +238,7 @@ def _located(context: Context, located: Located) -> TransactionFacts:
         code="",
         sentence="",
         actions=[
-            ActionFacts("reward", context.show(c.recipient), c.amount, "", True, "", "")
-            for c in credits
+            RewardFacts(context.show(c.recipient), c.amount, "", True, "", "") for c in credits
         ],
         block=show_id(head.id),
         height=head.height,
@@ -249,15 +285,17 @@ def _transaction(
 
 def _action(context: Context, action: Action, result: ActionResult | None) -> ActionFacts:
     code = "" if result is None else result.code
-    return ActionFacts(
-        kind="transfer",
-        recipient=context.show(action.recipient),
-        amount=action.amount,
-        memo=action.memo.hex(),
-        ok=None if result is None else result.ok,
-        code=code,
-        sentence=SENTENCES.get(code, code),
-    )
+    ok, sentence = None if result is None else result.ok, SENTENCES.get(code, code)
+    match action:
+        case Transfer():
+            recipient = context.show(action.recipient)
+            return TransferFacts(recipient, action.amount, action.memo.hex(), ok, code, sentence)
+        case MembershipVote():
+            subject = context.show(action.subject)
+            standing = STANDINGS.get(action.standing, f"unknown-{action.standing}")
+            return MembershipVoteFacts(
+                subject, standing, action.weight, action.name, ok, code, sentence
+            )
 
 
 def _state(context: Context, located: Located, ok: bool | None) -> str:

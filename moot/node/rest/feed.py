@@ -132,7 +132,7 @@ def frame_of(core: NodeCore, kind: str, news: News) -> dict[str, Any]:
             transaction = core.mempool.get(txid)
             frame: dict[str, Any] = {"kind": kind, "txid": show_id(txid)}
             if transaction is not None:
-                value = sum(action.amount for action in transaction.actions)
+                value = sum(action.amount for action in transaction.transfers)
                 frame |= {
                     "sender": show_address(transaction.sender, prefix),
                     "fee": transaction.fee,

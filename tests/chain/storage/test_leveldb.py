@@ -71,7 +71,7 @@ def whole_batches(path: Path) -> int:
 def test_the_mark_is_written_with_the_database(tmp_path: Path) -> None:
     open_leveldb(tmp_path / "a" / "db", create=True).close()
     database = plyvel.DB(str(tmp_path / "a" / "db"))
-    assert database.get(SCHEMA_KEY) == bytes.fromhex("92a46d6f6f7401")
+    assert database.get(SCHEMA_KEY) == bytes.fromhex("92a46d6f6f7402")
     database.close()
 
 
@@ -137,7 +137,8 @@ def test_another_programs_leveldb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mark", "sentence"),
     [
-        (codec.encode(("moot", 2)), "schema 2, this Moot knows up to 1: upgrade"),
+        (codec.encode(("moot", 3)), "schema 3, this Moot knows up to 2: upgrade"),
+        (codec.encode(("moot", 1)), "schema 1, of a Moot older than this one, whose schema is 2"),
         (codec.encode(("other", 1)), "made by 'other'"),
         (b"?", "a mark that is not Moot's"),
     ],

@@ -10,6 +10,7 @@ from chain.changes import Mint
 from chain.execution import Receipt
 from chain.hashing import BlockId
 from chain.ledger import Ledger
+from chain.membership import FIXED
 from chain.transaction import ATOMIC, BUNDLE, Transaction, Transfer
 from moot.lab.cluster import Cluster
 from moot.lab.oracle import NaiveLedger, decided_head, heaviest, re_execute, work_of
@@ -132,7 +133,7 @@ def test_the_naive_ledger_by_hand(pbft: Cluster) -> None:
     block = ledger.block(first)
     assert block is not None
     ann, bob = pbft.users[0].address, pbft.users[1].address
-    naive = NaiveLedger(genesis)
+    naive = NaiveLedger(genesis, FIXED)
     start = naive.balances[ann]
     too_much = Transfer(bob, start)
     receipts = naive.apply(
@@ -170,7 +171,7 @@ def test_what_no_block_may_hold(
         block = ledger.block(block_id)
         assert block is not None
         blocks.append(with_body(block))
-    naive = NaiveLedger(pbft.genesis)
+    naive = NaiveLedger(pbft.genesis, FIXED)
     naive.apply(blocks[0], ())
     ann, bob = pbft.users[0].address, pbft.users[1].address
     bad = Transaction(ann, nonce, fee, expiry, ATOMIC, (Transfer(bob, 1),))

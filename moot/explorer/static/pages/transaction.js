@@ -117,24 +117,45 @@ function memo(hex) {
     : h("p", { class: "memo" }, h("span", { class: "quiet" }, "Memo: "), h("q", null, text));
 }
 
+const STANDING_WORDS = {
+  out: "to be no member",
+  learner: "to be a learner",
+  voter: "to be a voter",
+  withdrawn: "no vote on it any more",
+};
+
+function movedCoins(each, tx) {
+  return [
+    tx.sender === null
+      ? h("span", { class: "quiet" }, "newly minted, and fees")
+      : addressLink(tx.sender),
+    h("span", { class: "arrow", "aria-label": "to" }, "→"),
+    addressLink(each.recipient),
+    h("span", { class: "action-amount" }, amount(each.amount)),
+  ];
+}
+
+function vote(each, tx) {
+  const weight = Number(each.weight) > 1 ? ` of weight ${whole(each.weight)}` : "";
+  return [
+    addressLink(tx.sender),
+    h("span", { class: "quiet" }, "votes for"),
+    addressLink(each.subject),
+    each.name ? h("span", null, `(${each.name})`) : null,
+    h("span", null, (STANDING_WORDS[each.standing] ?? each.standing) + weight),
+  ];
+}
+
 function action(each, tx) {
+  const votes = each.kind === "membership-vote";
   return h(
     "li",
     { class: each.ok === false ? "action failed" : "action" },
-    h(
-      "div",
-      { class: "action-way" },
-      tx.sender === null
-        ? h("span", { class: "quiet" }, "newly minted, and fees")
-        : addressLink(tx.sender),
-      h("span", { class: "arrow", "aria-label": "to" }, "→"),
-      addressLink(each.recipient),
-      h("span", { class: "action-amount" }, amount(each.amount)),
-    ),
+    h("div", { class: "action-way" }, votes ? vote(each, tx) : movedCoins(each, tx)),
     each.ok === false
       ? h("p", { class: "reason" }, chip("failed"), ` ${each.sentence || each.code}`)
       : null,
-    memo(each.memo),
+    votes ? null : memo(each.memo),
   );
 }
 
@@ -208,13 +229,14 @@ export function start(subject) {
       const { tx } = found;
       if (said !== tx.state) announce(`Transaction: ${tx.state}`);
       said = tx.state;
-      const total = tx.actions.reduce(
+      const moves = tx.actions.filter((each) => each.kind !== "membership-vote");
+      const total = moves.reduce(
         (sum, each) => (each.ok === false ? sum : sum + BigInt(each.amount)),
         0n,
       );
       return [
         h("h1", null, tx.kind === "reward" ? "Block reward " : "Transaction ", chip(tx.state)),
-        h("p", { class: "balance" }, amount(total)),
+        moves.length ? h("p", { class: "balance" }, amount(total)) : null,
         timeline(found),
         section(
           tx.actions.length > 1 ? `${whole(tx.actions.length)} actions` : "What it does",

@@ -60,7 +60,7 @@ class Recent(msgspec.Struct):
 async def recent(context: Context, request: web.Request) -> Cached:
     """The ten that came last, newest first."""
     answer = [
-        Recent(show_id(each.id), each.fee, each.size, sum(a.amount for a in each.actions))
+        Recent(show_id(each.id), each.fee, each.size, sum(a.amount for a in each.transfers))
         for each in context.core.mempool.recent(RECENT)
     ]
     return Cached(answer, RECENT_S)

@@ -11,7 +11,7 @@ from chain.block import Block, BlockHead
 from chain.execution import Credit, Receipt
 from chain.hashing import ZERO_HASH, BlockId, show_id
 from chain.ledger.reading import Located
-from chain.transaction import Transaction
+from chain.transaction import Transaction, Transfer
 from consensus.contract import WorkRules
 from moot.node.rest.context import Context, is_shown
 
@@ -142,10 +142,11 @@ def transaction_shape(
 ) -> EsploraTransaction:
     """``receipt`` None: it waits, and is shown as if all of it will be done."""
     if receipt is None:
-        done, fee = list(transaction.actions), transaction.fee
+        done, fee = list(transaction.transfers), transaction.fee
     else:
         pairs = zip(transaction.actions, receipt.results, strict=True)
-        done, fee = [action for action, result in pairs if result.ok], receipt.fee
+        acted = [action for action, result in pairs if result.ok]
+        done, fee = [action for action in acted if isinstance(action, Transfer)], receipt.fee
     outputs = [output(context, action.recipient, action.amount) for action in done]
     debit = sum(action.amount for action in done) + fee
     spent = Input(
