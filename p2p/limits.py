@@ -86,6 +86,7 @@ MESSAGE_RATES: Final[dict[type[wire.PeerMessage], Rate]] = {
     wire.AnnounceTransactions: Rate(2_000, 20_000),
     wire.GetTransactions: Rate(2_000, 20_000),
     wire.Transactions: Rate(2_000, 20_000),
+    wire.PushTransactions: Rate(2_000, 20_000),
     # A fast crash-fault engine finalizes some hundred blocks a second; each may be announced,
     # followed by a status, asked for by itself, and proven.
     wire.AnnounceBlock: Rate(1_000, 10_000),

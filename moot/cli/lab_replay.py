@@ -27,6 +27,7 @@ QUIET_MESSAGES: Final = (
     "AnnounceTransactions",
     "GetTransactions",
     "Transactions",
+    "PushTransactions",
     "AnnounceBlock",
 )
 LINES_MAX: Final = 2_000

@@ -203,6 +203,8 @@ class NodeCore:
                 self._do(self.gossip.on_get(key, message, now_ms))
             case wire.Transactions():
                 self._do(self.gossip.on_transactions(key, message, now_ms))
+            case wire.PushTransactions():
+                self._pushed(key, message)
             case wire.Status():
                 self._do(self.sync.on_status(key, message, now_ms))
             case wire.AnnounceBlock():
@@ -358,6 +360,7 @@ class NodeCore:
 
     def set_producer(self, effect: contract.SetProducer) -> None:
         self.producer = effect.node
+        self.transactions.producer = None if effect.node is None else effect.node[1:]
 
     def answer(self, effect: contract.Answer) -> None:
         self.requests.answered(effect.request, effect.outcome)
@@ -377,6 +380,13 @@ class NodeCore:
 
     def stop(self, effect: contract.Stop) -> None:
         self.shell.stopped()
+
+    def _pushed(self, key: bytes, message: wire.PushTransactions) -> None:
+        """Members push to whom they take for the producer; nobody else sends what is not asked."""
+        if key_address(key) in self.ledger.validators(self.ledger.head()).listed:
+            self._do(self.gossip.on_push(key, message, self._steady()))
+        else:
+            self.shell.network.misbehaved(key, "unsolicited")
 
     # ------------------------------------------------------------------- blocks and proofs
 

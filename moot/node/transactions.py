@@ -40,6 +40,8 @@ class TransactionDesk:
         self._post = post
         self._wake_builder = wake_builder
         self.gossip = TransactionGossip(self._has, self._raw, mempool.ids)
+        self.producer: bytes | None = None
+        """Key of the node that makes the next block, if the engine names one (a hint)."""
         self._some_waiting = False
         self.idle_since_ms = shell.clock().steady_ms
         """Steady time of the last progress: the head moved, or something began to wait."""
@@ -61,6 +63,8 @@ class TransactionDesk:
         ]
         for txid in taken:
             self._feed.publish(feed.TransactionSeen(txid))
+        if taken and source is None and self.producer is not None:
+            self._do(self.gossip.push(taken, self.producer))
         if taken:
             self._do(self.gossip.announce(taken, self._steady(), source))
             self._changed()

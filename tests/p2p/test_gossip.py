@@ -1,4 +1,4 @@
-"""Transaction gossip: every body once, nothing pushed, everything bounded."""
+"""Transaction gossip: every body once, pushed to a producer only, everything bounded."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from p2p.wire import (
     AnnounceTransactions,
     GetTransactions,
     PeerMessage,
+    PushTransactions,
     Transactions,
     encode_frame,
 )
@@ -80,6 +81,8 @@ class Node:
                 self.do(self.gossip.on_get(sender, message, now))
             case Transactions():
                 self.do(self.gossip.on_transactions(sender, message, now))
+            case PushTransactions():
+                self.do(self.gossip.on_push(sender, message, now))
 
 
 class Net:
@@ -133,7 +136,7 @@ class Net:
                     continue
                 if isinstance(message, AnnounceTransactions):
                     self.announced += len(message.ids)
-                if isinstance(message, Transactions):
+                if isinstance(message, (Transactions, PushTransactions)):
                     for raw in message.bodies:
                         identifier = rules.parse_transaction(raw).id
                         self.bodies[(sender, to, identifier)] += 1
@@ -434,3 +437,70 @@ def test_loss_and_churn_never_break_gossip(seed: int, loss: float) -> None:
         assert len(node.pool) == 60
         assert node.gossip.counts()["wanted"] == 0
         assert node.gossip.counts()["in_flight"] == 0
+
+
+def push(node: Node, producer: Node, *transactions: Transaction) -> None:
+    """What a node does with a client's transactions while it knows a producer."""
+    for each in transactions:
+        node.pool[each.id] = each
+    ids = [each.id for each in transactions]
+    node.do(node.gossip.push(ids, producer.key))
+    node.do(node.gossip.announce(ids, node.net.now_ms))
+
+
+def test_the_producer_has_a_body_after_one_delay_and_the_others_ask() -> None:
+    net = Net(delay_ms=15)
+    nodes = graph(net, 3, 2)
+    sent = transaction(1)
+    push(nodes[0], nodes[1], sent)
+    net.run(20)
+    assert sent.id in nodes[1].pool, "one delay"
+    assert sent.id not in nodes[2].pool
+    net.run(200)
+    assert all(sent.id in node.pool for node in nodes)
+    assert set(net.bodies.values()) == {1}, "and still each body once over each link"
+    assert all(node.bodies[sent.id] <= 1 for node in nodes)
+
+
+def test_a_push_keeps_its_frames_small_and_is_made_once() -> None:
+    net = Net()
+    one, other = graph(net, 2, 1)
+    many = [transaction(number, 20) for number in range(150)]
+    push(one, other, *many)
+    push(one, other, *many)
+    net.run(200)
+    assert len(other.pool) == 150 and set(other.bodies.values()) == {1}
+    assert net.largest_frame < 256 * KILOBYTE
+
+
+def test_what_the_producer_announced_itself_is_not_pushed_to_it() -> None:
+    net = Net()
+    one, other = graph(net, 2, 1)
+    known = transaction(1)
+    other.submit(known)
+    net.run(200)
+    push(one, other, known)
+    net.run(200)
+    assert other.bodies[known.id] == 0
+
+
+def test_a_push_to_an_unlinked_producer_is_left_to_gossip() -> None:
+    net = Net()
+    one, other = graph(net, 2, 1)
+    stranger = net.node(b"s" * 32)
+    sent = transaction(1)
+    push(one, stranger, sent)
+    net.run(200)
+    assert sent.id in other.pool and sent.id not in stranger.pool
+
+
+def test_a_pushed_body_that_is_none_costs_the_sender_and_the_good_ones_count() -> None:
+    net = Net()
+    one, _ = graph(net, 2, 1)
+    sender = net.nodes[bytes([66]) * 32].key
+    good = transaction(1)
+    one.receive(sender, PushTransactions((good.raw, b"\x90")))
+    assert one.reported[sender] == ["invalid-transaction-encoding"]
+    assert good.id in one.pool
+    one.receive(b"x" * 32, PushTransactions((transaction(2).raw,)))
+    assert len(one.pool) == 1, "nobody is linked under that key"

@@ -29,6 +29,7 @@ from p2p.wire import (
     Heads,
     NoBlocks,
     PeerMessage,
+    PushTransactions,
     Status,
     Transactions,
     decode_frame,
@@ -42,6 +43,7 @@ CORE_MESSAGES: tuple[type[PeerMessage], ...] = (
     AnnounceTransactions,
     GetTransactions,
     Transactions,
+    PushTransactions,
     AnnounceBlock,
     Status,
     GetHeads,
@@ -64,7 +66,7 @@ class Recorder:
         self.cluster.network.send = self._recording  # type: ignore[method-assign]
         self._work()
         self.cluster.network.send = self._send  # type: ignore[method-assign]
-        for kind in (NoBlocks, EvidenceFound):
+        for kind in (NoBlocks, EvidenceFound, PushTransactions):
             self.frames[kind].append(encode_frame(self._rare(kind)))
 
     def _recording(self, sender: bytes, receiver: bytes, message: PeerMessage) -> None:
@@ -89,6 +91,10 @@ class Recorder:
     def _rare(self, kind: type[PeerMessage]) -> PeerMessage:
         if kind is NoBlocks:
             return NoBlocks((bytes(32), self.cluster.nodes[1].running.ledger.head()))
+        if kind is PushTransactions:
+            sent = decode_frame(self.frames[Transactions][0])
+            assert isinstance(sent, Transactions)
+            return PushTransactions(sent.bodies or (b"\x90",))
         return EvidenceFound(Evidence("pbft", self._vote(0), self._vote(1)))
 
     def _vote(self, which: int) -> bytes:
