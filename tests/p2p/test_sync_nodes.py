@@ -104,7 +104,8 @@ def test_replicas_send_each_other_no_bodies_and_an_observer_follows_with_proofs(
         world.run_until(world.now_ms + 500)
     assert net.messages.get("BlockBody", 0) == 0
     pushed = net.messages["PushTransactions"]
-    assert pushed == 40 * 3 // 4, "from each but the primary itself, and to the primary alone"
+    # From each but the primary itself, and to the primary alone; who just started knows none yet.
+    assert 40 * 3 // 4 - 4 <= pushed <= 40 * 3 // 4
     # The primary has it so early that its block may be there before the others have asked.
     assert net.messages["Transactions"] <= 40 * 3 - pushed, "each body at most once to each node"
     assert net.messages.get("FinalityProof", 0) < 20
