@@ -11,12 +11,15 @@ from rich.text import Text
 
 from moot.cli.common import console, json_option, print_json
 from moot.cli.lab import show_outcome
+from moot.cli.lab_campaign import commit
 from moot.cli.lab_options import one_run, options_from
 from moot.lab import diagram
 from moot.lab.recording import Case, play
 from moot.lab.replay import SHOWN_MS, span_of_interest
 from moot.lab.replay import replay as replay_run
-from moot.lab.run import Outcome, RunOptions, run
+from moot.lab.run import Outcome, RunOptions, command_of, run
+from moot.lab.scenario import scenario_of
+from moot.lab.scenario_text import format_scenario
 from moot.lab.shrink_run import shrink_run
 from moot.lab.trace import Kind, TraceFile, read_lines, window, without, write_lines
 
@@ -80,7 +83,14 @@ MILLISECONDS: Final = 1_000
     default=0,
     metavar="RUNS",
     type=click.IntRange(min=0),
-    help="First look for fewer faults that violate the same, in at most so many runs.",
+    help="First look for fewer nodes, faults, payments and seconds that violate the same, in at "
+    "most so many runs.",
+)
+@click.option(
+    "--output",
+    "output_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --shrink: write the small case as a scenario file, which `moot lab scenario` runs.",
 )
 @json_option
 def replay(
@@ -96,6 +106,7 @@ def replay(
     in_terminal: bool,
     everything: bool,
     runs_max: int,
+    output_path: Path | None,
     **chosen: Any,
 ) -> None:
     """Run a seed again and draw it: nodes are columns, messages are arrows.
@@ -105,11 +116,14 @@ def replay(
     Examples:
       moot lab replay --engine pbft --nodes 4 --seed 7
       moot lab replay --engine pbft --nodes 4 --seed 7 --from 3 --to 9 --html run.html
+      moot lab replay --engine pbft --nodes 4 --seed 7 --shrink 200 --output case.scenario
     """
+    if output_path is not None and not runs_max:
+        raise click.BadParameter("--output needs --shrink")
     outcome: Outcome | None = None
     if read_path is None:
         options = options_from(engine, nodes, seed, **chosen)
-        case = _shrunk(options, runs_max) if runs_max else None
+        case = _shrunk(options, runs_max, output_path) if runs_max else None
         outcome, trace = _run(options, case, from_s, to_s)
     else:
         with read_path.open(encoding="utf-8", errors="replace") as lines:
@@ -135,8 +149,8 @@ def replay(
             sys.exit(1)
 
 
-def _shrunk(options: RunOptions, runs_max: int) -> Case | None:
-    """A smaller case that violates the same; None where nothing is violated."""
+def _shrunk(options: RunOptions, runs_max: int, output_path: Path | None) -> Case | None:
+    """A smaller case that violates the same, also written; None where nothing is violated."""
     violations = run(options).violations
     if not violations:
         return None
@@ -148,6 +162,13 @@ def _shrunk(options: RunOptions, runs_max: int) -> Case | None:
         f"in {script.lasts_ms / MILLISECONDS:g} s{short}",
         err=True,
     )
+    if output_path is not None:
+        checker = shrunk.violation.checker
+        title = f"{checker}, shrunk from seed {options.seed} of {options.nodes} nodes"
+        written = format_scenario(scenario_of(shrunk.case, title, checker))
+        head = f"# {command_of(options, commit())}\n# {shrunk.violation.message}\n"
+        output_path.write_text(head + written, encoding="utf-8")
+        click.echo(f"wrote {output_path}", err=True)
     return shrunk.case
 
 

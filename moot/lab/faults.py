@@ -190,7 +190,7 @@ class Faults:
         """Does a step now; False where it does not apply."""
         if not self.active:
             return False
-        concrete = self.places.resolved(step, self._leader)
+        concrete = self.places.resolved(step, self.leader)
         begun = False if concrete is None else self._begin(concrete)
         if concrete is None or begun is False:
             self.idle += 1
@@ -243,7 +243,7 @@ class Faults:
             case _:
                 return self._strike_node(step)
 
-    def _leader(self) -> str | None:
+    def leader(self) -> str | None:
         """Whom the node that is furthest holds for the leader."""
         up = [node for node in self._nodes if node.is_honest and node.core is not None]
         if not up:

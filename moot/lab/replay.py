@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from moot.lab.recording import Case, play
-from moot.lab.run import Laboratory, Outcome, RunOptions, command_of, run
-from moot.lab.trace import RECORDED_MAX, TraceFile, TraceHeader
+from moot.lab.run import Laboratory, Outcome, RunOptions, run
+from moot.lab.trace import RECORDED_MAX, TraceFile
 from moot.lab.tracer import Tracer
 
 BEFORE_MS: Final = 4_000
@@ -23,22 +23,10 @@ def replay(
     events_max: int = RECORDED_MAX,
 ) -> tuple[Outcome, TraceFile]:
     """The run's outcome, and the trace of a span of it (all of it by default)."""
-    options = what.options if isinstance(what, Case) else what
     tracers: list[Tracer] = []
 
     def prepare(laboratory: Laboratory) -> None:
-        tracer = Tracer(
-            header_of(options, tuple(node.name for node in laboratory.nodes)),
-            laboratory.world,
-            laboratory.network,
-            laboratory.nodes,
-            laboratory.findings.violations,
-            events_max=events_max,
-            from_ms=from_ms,
-            to_ms=to_ms,
-        )
-        laboratory.faults.listeners.append(tracer.did)
-        tracers.append(tracer)
+        tracers.append(Tracer.of(laboratory, "", events_max, from_ms, to_ms))
 
     outcome = play(what, (prepare,)) if isinstance(what, Case) else run(what, (prepare,))
     (tracer,) = tracers
@@ -52,10 +40,3 @@ def span_of_interest(outcome: Outcome) -> tuple[int, int]:
         return 0, SHOWN_MS
     at_ms = min(violation.at_ms for violation in outcome.violations)
     return max(0, at_ms - BEFORE_MS), at_ms + AFTER_MS
-
-
-def header_of(options: RunOptions, nodes: tuple[str, ...]) -> TraceHeader:
-    """A trace's first line for a run of the laboratory."""
-    title = f"{options.engine}, {options.nodes} nodes, seed {options.seed}"
-    command = command_of(options).replace("simulate", "replay", 1)
-    return TraceHeader(1, title, options.engine, options.seed, nodes, command)

@@ -22,6 +22,7 @@ from consensus.registry import protocol
 from moot.lab.network import Network, Pair
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Violation
+from moot.lab.run import Laboratory, RunOptions, command_of
 from moot.lab.steps import Pay, Step
 from moot.lab.trace import RECORDED_MAX, Kind, TraceHeader, TraceLog
 from moot.lab.world import World
@@ -34,6 +35,7 @@ EFFECTS_MAX: Final = 10_000
 ID_CHARACTERS: Final = 8
 WORD_MAX: Final = 40
 STEP_MAX: Final = 200
+TITLE_MAX: Final = 200
 
 Facts = dict[str, int | str]
 
@@ -83,6 +85,33 @@ class Tracer:
             node.stopped.append(self._stopped)
             node.wrappers.append(self._spy_on(node))
             node.observers.append(self._observer_of(node))
+
+    @classmethod
+    def of(
+        cls,
+        laboratory: Laboratory,
+        title: str = "",
+        events_max: int = RECORDED_MAX,
+        from_ms: int = 0,
+        to_ms: int | None = None,
+    ) -> Tracer:
+        """On a laboratory, told also of what is done to it. ``title`` "": what its options say."""
+        names = tuple(node.name for node in laboratory.nodes)
+        header = header_of(laboratory.options, names)
+        if title:
+            header = msgspec.structs.replace(header, title=title[:TITLE_MAX])
+        tracer = cls(
+            header,
+            laboratory.world,
+            laboratory.network,
+            laboratory.nodes,
+            laboratory.findings.violations,
+            events_max=events_max,
+            from_ms=from_ms,
+            to_ms=to_ms,
+        )
+        laboratory.faults.listeners.append(tracer.did)
+        return tracer
 
     # --------------------------------------------------------------------- network.Watcher
 
@@ -287,6 +316,13 @@ class Tracer:
 
     def _add(self, kind: Kind, node: str = "", what: str = "", **more: Any) -> int:
         return self.log.add(self._world.now_ms, kind, node, what, **more)
+
+
+def header_of(options: RunOptions, nodes: tuple[str, ...]) -> TraceHeader:
+    """A trace's first line for a run of the laboratory."""
+    title = f"{options.engine}, {options.nodes} nodes, seed {options.seed}"
+    command = command_of(options).replace("simulate", "replay", 1)
+    return TraceHeader(1, title, options.engine, options.seed, nodes, command)
 
 
 class Spy:
