@@ -7,6 +7,7 @@ liveness: a quorum is healed, and must make progress within a bound.
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
@@ -157,9 +158,14 @@ class Laboratory:
         )
         self.faults.clocks_matter = self.properties.synchrony == "clocks"
         self.faults.places.tags.update(message_tags(self.protocol))
-        if script is not None:
-            self.faults.plan(script.steps)
+        self._prepare_steps(rng)
+
+    def _prepare_steps(self, rng: random.Random) -> None:
+        """What is done to it, from the script or as the seed draws it."""
+        if self._script is not None:
+            self.faults.plan(self._script.steps)
             return
+        options = self.options
         self.clients.do = self.faults.do
         chance = self.world.rng("swarm")
         kinds = chosen_kinds(options.faults, chance)
