@@ -75,6 +75,12 @@ class SyncingChanged(msgspec.Struct, frozen=True):
     syncing: bool
 
 
+class SnapshotReady(msgspec.Struct, frozen=True):
+    """The snapshot of the state after ``block`` is complete here: install it and start again."""
+
+    block: BlockId
+
+
 Action = (
     SendTo
     | Misbehaved
@@ -83,6 +89,7 @@ Action = (
     | BlockReceived
     | ProofReceived
     | SyncingChanged
+    | SnapshotReady
 )
 
 __all__ = [
@@ -94,6 +101,7 @@ __all__ = [
     "PeerKey",
     "ProofReceived",
     "SendTo",
+    "SnapshotReady",
     "SyncingChanged",
     "TransactionsReceived",
 ]

@@ -99,6 +99,15 @@ MESSAGE_RATES: Final[dict[type[wire.PeerMessage], Rate]] = {
     wire.GetHeads: Rate(100, 1_000),
     wire.Heads: Rate(100, 1_000),
     wire.EvidenceFound: Rate(5, 50),
+    # What one holds changes with each snapshot made, and with each slice that is pruned.
+    wire.Holdings: Rate(2, 20),
+    # A description weighs up to 8 MB, and a node has use for one.
+    wire.GetSnapshot: Rate(1, 10),
+    wire.SnapshotBody: Rate(1, 10),
+    wire.NoSnapshot: Rate(100, 1_000),
+    # Chunks of 128 kB, sixteen in flight: 25 MB a second, more than can be checked and kept.
+    wire.GetChunk: Rate(200, 1_000),
+    wire.ChunkBody: Rate(200, 1_000),
     # Peer exchange happens once a link and then every few minutes.
     wire.GetPeers: Rate(1, 5),
     wire.Peers: Rate(1, 5),
@@ -189,6 +198,8 @@ POINTS: Final[dict[str, int]] = {
     "invalid-block": 100,
     "invalid-proof": 100,
     "invalid-evidence": 50,
+    "invalid-snapshot": 100,
+    "invalid-chunk": 100,
     "invalid-transaction-encoding": 50,
     "false-claim": 50,
     "invalid-consensus-message": 20,

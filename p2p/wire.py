@@ -15,6 +15,8 @@ from chain.block import BLOCK_SIZE_MAX, Block, BlockHead
 from chain.codec import Hash, Record, Uint
 from chain.errors import InvalidEncoding
 from chain.proof import EVIDENCE_SIZE_MAX, PROOF_SIZE_MAX, Evidence, Proof
+from chain.snapshot import SNAPSHOT_BYTES_MAX, Snapshot
+from chain.state.chunks import VALUE_SIZE_MAX, StateChunk
 
 PROTOCOL_VERSION: Final = 1
 
@@ -31,6 +33,8 @@ BLOCKS_MAX: Final = 64
 """Bodies asked for in one request; each comes as a frame of its own."""
 ADDRESSES_MAX: Final = 100
 """Addresses in one peer exchange."""
+OFFERS_MAX: Final = 8
+"""Snapshots that one peer offers."""
 
 PIECE_SIZE_MAX: Final = 64 * KILOBYTE
 """Bytes of a bulk frame sent at once: 5 ms of a 100 Mbit/s link, which a vote can wait."""
@@ -235,6 +239,67 @@ class EvidenceFound(PeerMessage, frozen=True):
     evidence: Evidence
 
 
+class SnapshotOffer(Record, frozen=True):
+    """A snapshot that can be fetched here: of the state after this block."""
+
+    height: Uint
+    block: Hash
+
+
+class Holdings(PeerMessage, frozen=True):
+    """What I keep of the chain. Sent to peers whose hello lists the feature ``snapshots``.
+
+    ``bodies_from``: least height, genesis apart, of which I serve bodies; ``heads_from``: heads.
+    """
+
+    code: ClassVar[int] = 57
+    size_max: ClassVar[int] = KILOBYTE
+    bodies_from: Uint
+    heads_from: Uint
+    snapshots: Annotated[tuple[SnapshotOffer, ...], msgspec.Meta(max_length=OFFERS_MAX)]
+
+
+class GetSnapshot(PeerMessage, frozen=True):
+    """The description of the snapshot after ``block``, please."""
+
+    code: ClassVar[int] = 58
+    size_max: ClassVar[int] = 64
+    block: Hash
+
+
+class SnapshotBody(PeerMessage, frozen=True):
+    code: ClassVar[int] = 59
+    size_max: ClassVar[int] = SNAPSHOT_BYTES_MAX + KILOBYTE
+    snapshot: Snapshot
+
+
+class GetChunk(PeerMessage, frozen=True):
+    """The chunk that covers ``path``, of the snapshot after ``block``, please."""
+
+    code: ClassVar[int] = 60
+    size_max: ClassVar[int] = 128
+    block: Hash
+    path: Hash
+
+
+class ChunkBody(PeerMessage, frozen=True):
+    """The answer; ``path`` as it was asked for."""
+
+    code: ClassVar[int] = 61
+    size_max: ClassVar[int] = VALUE_SIZE_MAX + MEGABYTE
+    block: Hash
+    path: Hash
+    chunk: StateChunk
+
+
+class NoSnapshot(PeerMessage, frozen=True):
+    """I have no such snapshot (any more)."""
+
+    code: ClassVar[int] = 62
+    size_max: ClassVar[int] = 64
+    block: Hash
+
+
 class GetPeers(PeerMessage, frozen=True):
     code: ClassVar[int] = 64
     size_max: ClassVar[int] = 64
@@ -283,18 +348,23 @@ __all__ = [
     "AnnounceTransactions",
     "BlockBody",
     "Challenge",
+    "ChunkBody",
     "ConsensusFrame",
     "EvidenceFound",
     "FinalityProof",
     "GetBlocks",
+    "GetChunk",
     "GetHeads",
     "GetPeers",
+    "GetSnapshot",
     "GetTransactions",
     "Goodbye",
     "Heads",
     "Hello",
+    "Holdings",
     "Lane",
     "NoBlocks",
+    "NoSnapshot",
     "PeerAddress",
     "PeerMessage",
     "Peers",
@@ -302,6 +372,8 @@ __all__ = [
     "Ping",
     "Pong",
     "PushTransactions",
+    "SnapshotBody",
+    "SnapshotOffer",
     "Status",
     "Transactions",
     "decode_frame",

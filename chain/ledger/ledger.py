@@ -103,7 +103,7 @@ class Ledger(Reading):
         self.chain_id = self.genesis_block.id
         self.verified = VerifiedSignatures()
         self._verifier, self._membership = verifier, membership
-        self._flush_depth, self._flush_blocks = flush_depth, flush_blocks
+        self.flush_depth, self._flush_blocks = flush_depth, flush_blocks
         disk = Disk(store)
         base_row = disk.base()
         if base_row is None:
@@ -374,7 +374,7 @@ class Ledger(Reading):
         self._enter_branch(added)
         self._disk.write({HEAD_KEY: block}, sync=False)
         if not self.finalizes:
-            self._advance_to(tree.head_height - self._flush_depth)
+            self._advance_to(tree.head_height - self.flush_depth)
         return HeadMoved(removed, added)
 
     def finalize(self, block: BlockId, proof: Proof | None) -> tuple[Block, ...]:
@@ -419,7 +419,7 @@ class Ledger(Reading):
     def flush(self) -> None:
         """Moves the base as far as it may go; for a clean stop, so that little is replayed."""
         tree = self._tree
-        goal = tree.head_height - self._flush_depth
+        goal = tree.head_height - self.flush_depth
         if self.finalizes:
             goal = tree.height(self._final)
         if goal > tree.base.height:

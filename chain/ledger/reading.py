@@ -167,6 +167,11 @@ class Reading:
         """The state after a block (default: the head). KeyError where it is not held."""
         return self._tree.entries[self._tree.head if block is None else block].state
 
+    def state_held(self, block: BlockId) -> StateTree | None:
+        """The state after a block, where it is in memory."""
+        entry = self._tree.entries.get(block)
+        return None if entry is None else entry.state
+
     def account(self, address: Address, at: BlockId | None = None) -> Account:
         """An account as a block (default: the head) leaves it. KeyError as in ``state``."""
         return get_account(self.state(at), address)

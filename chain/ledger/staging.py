@@ -51,7 +51,9 @@ class Staging:
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
-        self._clean = False
+        self._clean = not any(
+            next(disk.store.scan(prefix), None) for prefix in (COVERED, disk.other_area)
+        )
         self.snapshot: Snapshot | None = None
         """What is being fetched."""
         self._forget()

@@ -23,6 +23,7 @@ from moot.node.core import CoreSettings, NodeCore
 from moot.node.driver import Observer
 from moot.node.eras import EraBook
 from moot.node.ports import Level, Shell
+from moot.node.snapshots import install_staged
 from p2p.faults import OurPart
 from p2p.wire import PeerMessage
 
@@ -191,6 +192,7 @@ class SimulatedNode:
     def _boot(self) -> None:
         era = self.genesis.eras[0]
         found = protocol(era.engine)
+        install_staged(self.store, self.genesis)
         ledger = EraBook().open_ledger(self.store, self.genesis, self.verifier)
         if not self._initialised:
             # A crash in here leaves a folder that is not complete; its owner begins again.
@@ -202,7 +204,16 @@ class SimulatedNode:
         self._grinder = SimulatedGrinder(
             self.world, f"{self.name}/{self.starts}", self._mean_find_ms
         )
-        shell = Shell(self, timers, self.clock, self._wake, self._log, lambda: None, self._grinder)
+        shell = Shell(
+            self,
+            timers,
+            self.clock,
+            self._wake,
+            self._log,
+            lambda: None,
+            self._grinder,
+            self._reopen_soon,
+        )
         rng = self.world.rng(f"{self.name}/{self.starts}")
         core = NodeCore(
             ledger, self.signer.address, self.signer.sign, self.verifier, shell, rng, self.settings
@@ -215,6 +226,17 @@ class SimulatedNode:
         for hook in self.started:
             hook(self)
         core.start()
+
+    def _reopen_soon(self) -> None:
+        """What a fetched snapshot asks for: the same process begins again on it."""
+        life = self.starts
+
+        def reopen() -> None:
+            if self.core is not None and self.starts == life:
+                self.crash()
+                self.start()
+
+        self.world.after(0, reopen)
 
     def crash(self, rng: random.Random | None = None, *, rotated: bool = False) -> None:
         """kill -9, or (with ``rng``) a power failure that also loses what was not synced."""

@@ -56,7 +56,8 @@ class ChainForSync:
         height, step = self._ledger.height(self._ledger.head()), 1
         while height > 0 and len(ids) < wire.LOCATOR_MAX - 1:
             found = self._ledger.id_at(height)
-            assert found is not None
+            if found is None:
+                break  # below the heads that are kept
             ids.append(found)
             if len(ids) >= LOCATOR_DENSE:
                 step *= 2

@@ -18,12 +18,16 @@ import msgspec
 from chain.errors import Invalid
 from chain.genesis import Genesis
 from chain.genesis_file import genesis_from_json
+from moot.node.snapshots import SnapshotSettings
 
 CONFIG_SIZE_MAX = 256 * 1024
 GENESIS_SIZE_MAX = 4 * 1024 * 1024
 P2P_PORT = 9700
 REST_PORT = 9600
 """Default loopback port of the REST API; client commands look there."""
+
+BODIES_MIN = 100
+"""Blocks that a pruning node keeps at least: what a peer may be behind, and a branch be deep."""
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
@@ -91,6 +95,31 @@ class MempoolSection(Section, frozen=True, kw_only=True):
     bytes_max: Annotated[int, msgspec.Meta(ge=100_000)] = 64 * 1024 * 1024
 
 
+class SnapshotsSection(Section, frozen=True, kw_only=True):
+    """Snapshots of the state, and how much of the chain is kept.
+
+    ``every``: blocks from one snapshot to the next (0: none are made). ``keep``: how many stay on
+    disk. ``gap``: a node that is more blocks behind takes a peer's snapshot (0: only where no peer
+    has the blocks any more). ``bodies``: how many of the newest blocks are kept with their
+    transactions, older ones being pruned (0: all are kept); at least BODIES_MIN.
+    """
+
+    every: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 1_000
+    keep: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
+    gap: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] = 5_000
+    bodies: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def settings(self) -> SnapshotSettings:
+        """Raises ConfigError where too few bodies would be kept."""
+        if 0 < self.bodies < BODIES_MIN:
+            raise ConfigError(
+                f"snapshots.bodies is {self.bodies}: keep at least {BODIES_MIN} (or 0: all)"
+            )
+        return SnapshotSettings(
+            every=self.every, keep=self.keep, gap_max=self.gap, bodies=self.bodies
+        )
+
+
 class LogSection(Section, frozen=True, kw_only=True):
     """``format``: json (one object a line) or text."""
 
@@ -106,6 +135,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     rest: RestSection = RestSection()
     mining: MiningSection = MiningSection()
     mempool: MempoolSection = MempoolSection()
+    snapshots: SnapshotsSection = SnapshotsSection()
     log: LogSection = LogSection()
 
 

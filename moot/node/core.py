@@ -38,10 +38,12 @@ from moot.node.importer import Arrival, Importer, Result
 from moot.node.mining import MiningDesk
 from moot.node.ports import Peer, Shell
 from moot.node.requests import Requests
+from moot.node.snapshots import IDLE_MS, WORK_MS, SnapshotKeeper, SnapshotSettings
 from moot.node.transactions import TransactionDesk
 from p2p import actions, wire
 from p2p.actions import Action
 from p2p.sync import Sync
+from p2p.sync.snapshots import FEATURE
 
 TICK_MS = 50
 """How often gossip and sync look at their timeouts: well under any of them."""
@@ -56,6 +58,7 @@ class CoreSettings(msgspec.Struct, frozen=True):
     payout: Address | None = None
     mempool: MempoolLimits = MempoolLimits()
     agent: str = "moot"
+    snapshots: SnapshotSettings = SnapshotSettings()
 
 
 class NodeCore:
@@ -99,16 +102,15 @@ class NodeCore:
         )
         self.builder = Builder(ledger, self.mempool, self.eras, self._built, self._wake_builder)
         self.mining = MiningDesk(ledger, self.builder, self.eras)
-        self.sync = Sync(
-            ChainForSync(
-                ledger,
-                self.eras,
-                self.importer,
-                self.rules.properties.finalizes,
-                lambda: shell.clock().wall_ms,
-            ),
-            rng,
+        self.snapshots = SnapshotKeeper(ledger, self.eras, self.gate, settings.snapshots, shell.log)
+        seen = ChainForSync(
+            ledger,
+            self.eras,
+            self.importer,
+            self.rules.properties.finalizes,
+            lambda: shell.clock().wall_ms,
         )
+        self.sync = Sync(seen, rng, self.snapshots)
         config = EngineConfig(ledger.chain_id, era_parameters(era), settings.mining, self.payout)
         engine = self.protocol.engine(me, config, rng, ledger.record())
         self.driver = Driver(engine, ledger, self, shell.clock)
@@ -151,6 +153,7 @@ class NodeCore:
         self._started = True
         self.shell.timers.set(("tick",), TICK_MS)
         self.shell.timers.set(("expiry",), EXPIRY_CHECK_MS)
+        self.shell.timers.set(("chores",), WORK_MS)
         self.driver.post(contract.Started(syncing=self.sync.syncing))
         self.shell.wake()
 
@@ -172,6 +175,7 @@ class NodeCore:
             height=self.ledger.height(self.ledger.head()),
             finalized_height=self.ledger.height(self.ledger.confirmed()),
             listen_port=listen_port,
+            features=(FEATURE,),
         )
 
     def peer_joined(self, peer: Peer) -> None:
@@ -221,6 +225,15 @@ class NodeCore:
                 self._do(self.sync.on_no_blocks(key, message, now_ms))
             case wire.FinalityProof():
                 self._do(self.sync.on_finality_proof(key, message, now_ms))
+            case (
+                wire.Holdings()
+                | wire.GetSnapshot()
+                | wire.SnapshotBody()
+                | wire.GetChunk()
+                | wire.ChunkBody()
+                | wire.NoSnapshot()
+            ):
+                self._do(self.sync.on_snapshot_message(key, message, now_ms))
             case wire.EvidenceFound():
                 self.inbox.evidence_found(key, message.evidence)
             case _:
@@ -236,6 +249,9 @@ class NodeCore:
                 self.shell.timers.set(("tick",), TICK_MS)
                 self._do(self.gossip.tick(now.steady_ms))
                 self._do(self.sync.tick(now.steady_ms))
+            case "chores":
+                is_busy = self.snapshots.work()
+                self.shell.timers.set(("chores",), WORK_MS if is_busy else IDLE_MS)
             case "expiry":
                 self.shell.timers.set(("expiry",), EXPIRY_CHECK_MS)
                 self.transactions.look(HeadMoved((), ()))
@@ -344,10 +360,12 @@ class NodeCore:
         self.feed.publish(feed.HeadMovedTo(head, count, len(moved.removed), len(moved.added)))
         self._do(self.sync.head_moved(self._steady()))
         if not self.rules.properties.finalizes:
+            self.snapshots.head_moved()
             self._publish_confirmed()
         self.transactions.announce_waiting()
 
     def finalize(self, effect: contract.Finalize) -> None:
+        self.snapshots.before_final(effect.block)
         newly = self.ledger.finalize(effect.block, effect.proof)
         for block in newly:
             self.feed.publish(feed.BecameFinal(block.head, len(block.transactions)))
@@ -465,6 +483,10 @@ class NodeCore:
                 self.inbox.proof(block_id, proof, peer)
             case actions.SyncingChanged(syncing=syncing):
                 self.driver.post(contract.SyncChanged(syncing))
+            case actions.SnapshotReady(block=block):
+                self.shell.log("info", "snapshot-ready", {"block": show_id(block)})
+                if self.shell.reopen is not None:
+                    self.shell.reopen()
 
     # ------------------------------------------------------------------------------- small
 

@@ -60,6 +60,8 @@ class Shell(msgspec.Struct, frozen=True):
 
     ``wake`` asks the shell to call ``NodeCore.pump`` soon. ``log`` takes a level, the name of an
     event, and its fields. ``stopped`` is told that the engine has nothing left to hand over.
+    ``reopen`` is told that a fetched snapshot is complete: throw this core away, and make another
+    after moot.node.snapshots.install_staged. None: it waits for the next start.
     """
 
     network: Network
@@ -69,3 +71,4 @@ class Shell(msgspec.Struct, frozen=True):
     log: Callable[[Level, str, Mapping[str, object]], None]
     stopped: Callable[[], None]
     grinder: Grinder | None = None
+    reopen: Callable[[], None] | None = None

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 from aiohttp import web
 
 from chain.address import Address, key_address, public_key_of
@@ -26,6 +27,7 @@ from moot.node.eras import EraBook
 from moot.node.metrics import NodeMetrics
 from moot.node.ports import Grinder, Level, Shell
 from moot.node.rest.server import RestServer
+from moot.node.snapshots import install_staged
 from p2p.faults import OurPart
 from p2p.peers import PeerBook, StaticPeer
 from p2p.transport import PeerInfo, Transport, TransportSettings
@@ -81,6 +83,7 @@ class NodeRuntime:
         self.rest_extensions = rest_extensions
         self._make_grinder = make_grinder
         self._stop = asyncio.Event()
+        self._reopen = asyncio.Event()
         self._handed_over = asyncio.Event()
         self._failure: BaseException | None = None
         self._pump_scheduled = False
@@ -115,7 +118,23 @@ class NodeRuntime:
         self._stop.set()
 
     async def run(self, ready: Callable[[NodeRuntime], None] | None = None) -> None:
-        """Opens the folder, runs the node, closes it. Raises ConfigError, DamagedStore, ..."""
+        """Opens the folder, runs the node, closes it. Raises ConfigError, DamagedStore, ...
+
+        When a snapshot has been fetched, all of it begins again on that, at the same ports.
+        """
+        await self._run_once(ready)
+        while self._reopen.is_set() and not self._stop.is_set():
+            self._reopen.clear()
+            self.config = self._config_of_now()
+            await self._run_once(None)
+
+    def _config_of_now(self) -> NodeConfig:
+        """The configuration with the ports that are in use: they may have been left open."""
+        replace, config = msgspec.structs.replace, self.config
+        rest = config.rest if self.rest is None else replace(config.rest, port=self.rest.port)
+        return replace(config, p2p=replace(config.p2p, port=self.transport.port), rest=rest)
+
+    async def _run_once(self, ready: Callable[[NodeRuntime], None] | None) -> None:
         genesis = self.folder.load_genesis()
         key = Key.from_seed(self.folder.load_key())
         self.me = key.address
@@ -128,6 +147,9 @@ class NodeRuntime:
         store = self.metrics.timed(open_leveldb(self.folder.database, create=False))
         try:
             verifier = default_verifier()
+            installed = install_staged(store, genesis)
+            if installed is not None:
+                log_event("info", "snapshot-installed", {"height": installed.height})
             ledger = eras.open_ledger(store, genesis, verifier)
             self._timers = LoopTimers(self._timer_fired)
             self._grinder = self._start_grinder()
@@ -160,6 +182,7 @@ class NodeRuntime:
             payout=payout,
             mempool=MempoolLimits(size_max=self.config.mempool.bytes_max),
             agent=f"moot/{__version__}",
+            snapshots=self.config.snapshots.settings(),
         )
 
     def _start_grinder(self) -> Grinder | None:
@@ -176,6 +199,7 @@ class NodeRuntime:
             log=log_event,
             stopped=self._handed_over.set,
             grinder=self._grinder,
+            reopen=self._reopen.set,
         )
 
     def _make_transport(self, prefix: str) -> Transport:
@@ -227,8 +251,9 @@ class NodeRuntime:
             if ready is not None:
                 ready(self)
             saver = asyncio.create_task(self._save_peers_now_and_then())
-            await self._stop.wait()
-            await self._hand_over()
+            await self._until_asked()
+            if not self._reopen.is_set() or self._stop.is_set():
+                await self._hand_over()
         finally:
             if saver is not None:
                 saver.cancel()
@@ -244,7 +269,17 @@ class NodeRuntime:
             self.folder.peers.write_bytes(self.transport.book.to_bytes())
         if self._failure is not None:
             raise self._failure
-        self.core.ledger.flush()
+        if not self._reopen.is_set():
+            self.core.ledger.flush()
+
+    async def _until_asked(self) -> None:
+        """Returns when the node is to stop, or to begin again."""
+        asked = [asyncio.create_task(event.wait()) for event in (self._stop, self._reopen)]
+        try:
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in asked:
+                each.cancel()
 
     async def _hand_over(self) -> None:
         if self._failure is not None:

@@ -81,11 +81,14 @@ class Headers:
         return peer.head is not None and (self._chain.knows(peer.head) or self.pending(peer.head))
 
     def _candidates(self, now_ms: int) -> list[SyncPeer]:
+        # Whoever has forgotten what comes next here can show nothing that leads from it.
+        reach = self._chain.height(self._chain.finalized()) + 1
         return [
             peer
             for peer in self._peers.values()
             if peer.usable(now_ms)
             and not self.resolved(peer)
+            and max(peer.bodies_from, peer.heads_from) <= reach
             and (peer.announced or self.better_than_ours(peer))
         ]
 

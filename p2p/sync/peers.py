@@ -39,6 +39,8 @@ class SyncPeer:
         self.height = height
         self.finalized_height = finalized_height
         self.weight: int | None = None
+        self.bodies_from = 0  # lowest height of which it serves bodies
+        self.heads_from = 0
         self.announced = False  # named a head whose parent we do not know
         self.common: BlockId | None = None  # newest of its heads that we took or had
         self.known: RollingSet[BlockId] = RollingSet(KNOWN_BLOCKS_MAX)
@@ -147,7 +149,7 @@ class SyncPeer:
         """Whether it can be expected to have a block at ``height`` on the path."""
         if block in self.known:
             return True
-        if height > self.height or self.refuses(block, now_ms):
+        if not self.bodies_from <= height <= self.height or self.refuses(block, now_ms):
             return False
         lowest = self._lacks_from
         return lowest is None or lowest[1] <= now_ms or height < lowest[0]

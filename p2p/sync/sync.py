@@ -19,20 +19,30 @@ from p2p.actions import Action, Misbehaved, PeerKey, ProofReceived, SyncingChang
 from p2p.sync.bodies import Bodies
 from p2p.sync.chain import SyncChain
 from p2p.sync.headers import HEADS_AHEAD_MAX, Headers
+from p2p.sync.holdings import SnapshotDesk
 from p2p.sync.peers import SyncPeer
 from p2p.sync.relay import Relay
 from p2p.sync.serving import Server
+from p2p.sync.snapshots import SnapshotSync
 from p2p.wire import (
     AnnounceBlock,
     BlockBody,
+    ChunkBody,
     FinalityProof,
     GetBlocks,
+    GetChunk,
     GetHeads,
+    GetSnapshot,
     Heads,
     Hello,
+    Holdings,
     NoBlocks,
+    NoSnapshot,
+    SnapshotBody,
     Status,
 )
+
+SnapshotMessage = Holdings | GetSnapshot | SnapshotBody | GetChunk | ChunkBody | NoSnapshot
 
 BEHIND_MIN: Final = 3
 """A peer ahead by fewer blocks is ordinary relay, not a reason to call ourselves syncing."""
@@ -54,7 +64,10 @@ class Progress(NamedTuple):
 class Sync:
     """One per node. ``rng`` only spreads load over equal peers."""
 
-    def __init__(self, chain: SyncChain, rng: random.Random) -> None:
+    def __init__(
+        self, chain: SyncChain, rng: random.Random, desk: SnapshotDesk | None = None
+    ) -> None:
+        """``desk``: snapshots of this node; None: it neither serves nor takes any."""
         self._chain = chain
         self._peers: dict[PeerKey, SyncPeer] = {}
         self._headers = Headers(chain, self._peers, rng)
@@ -62,6 +75,7 @@ class Sync:
         self._headers.pending = self._bodies.pending
         self._server = Server(chain)
         self._relay = Relay(chain, self._peers)
+        self._snapshots = None if desk is None else SnapshotSync(chain, desk, rng)
         self._syncing = False
         self._was_behind = False
         self._progress_ms = 0
@@ -101,6 +115,9 @@ class Sync:
         state = SyncPeer(peer, hello.height, min(hello.finalized_height, hello.height))
         state.refilled_ms = now_ms
         self._peers[peer] = state
+        if self._snapshots is not None:
+            self._snapshots.claimed(peer, state.finalized_height)
+            actions += self._snapshots.joined(peer, hello.features)
         actions += self._relay.tell_status(state, now_ms)
         return actions + self._advance(now_ms)
 
@@ -111,6 +128,8 @@ class Sync:
             return []
         self._headers.left(state)
         self._bodies.left(state)
+        if self._snapshots is not None:
+            self._snapshots.left(peer)
         del self._peers[peer]
         return self._advance(now_ms)
 
@@ -126,6 +145,8 @@ class Sync:
         state.head = message.head
         state.height = message.height
         state.finalized_height = message.finalized_height
+        if self._snapshots is not None:
+            self._snapshots.claimed(peer, message.finalized_height)
         state.weight = int.from_bytes(message.weight, "big")
         state.known.add(message.head)
         state.settle(self._chain)
@@ -226,6 +247,37 @@ class Sync:
             return []
         return [ProofReceived(peer, message.block, message.proof)]
 
+    # ----------------------------------------------------------------------------- snapshots
+
+    def on_snapshot_message(
+        self, peer: PeerKey, message: SnapshotMessage, now_ms: int
+    ) -> list[Action]:
+        """Whatever is about snapshots, asked or answered."""
+        state, snapshots = self._peers.get(peer), self._snapshots
+        if state is None:
+            return []
+        if snapshots is None:
+            return [Misbehaved(peer, "unexpected-message")]
+        match message:
+            case Holdings():
+                state.bodies_from, state.heads_from = message.bodies_from, message.heads_from
+                return snapshots.on_holdings(peer, message, now_ms) + self._advance(now_ms)
+            case SnapshotBody():
+                return snapshots.on_snapshot(peer, message, now_ms)
+            case ChunkBody():
+                return snapshots.on_chunk(peer, message, now_ms)
+            case NoSnapshot():
+                return snapshots.on_no_snapshot(peer, message, now_ms)
+            case GetSnapshot():
+                return snapshots.on_get_snapshot(peer, message)
+            case GetChunk():
+                return snapshots.on_get_chunk(peer, message)
+
+    @property
+    def takes_snapshot(self) -> bool:
+        """Whether a snapshot is on its way in, for which blocks wait."""
+        return self._snapshots is not None and self._snapshots.active
+
     # ------------------------------------------------------------------------------- serving
 
     def on_get_heads(self, peer: PeerKey, message: GetHeads, now_ms: int) -> list[Action]:
@@ -297,6 +349,8 @@ class Sync:
             actions += self._relay.tell_status(peer, now_ms)
         actions += self._relay.flush(self._syncing)
         actions += self._relay.push_proofs(now_ms)
+        if self._snapshots is not None:
+            actions += self._snapshots.tick(now_ms)
         return actions + self._advance(now_ms)
 
     # -------------------------------------------------------------------------------- common
@@ -305,8 +359,9 @@ class Sync:
         """After any change: hand on, ask on, and say whether we are syncing."""
         self._headers.path.drop_known(self._chain.knows)
         actions = self._bodies.deliver(now_ms)
-        actions += self._headers.pump(now_ms)
-        actions += self._bodies.pump(now_ms)
+        if not self.takes_snapshot:
+            actions += self._headers.pump(now_ms)
+            actions += self._bodies.pump(now_ms)
         return actions + self._judge_syncing(now_ms)
 
     def _path_grew(self, now_ms: int) -> None:
@@ -318,10 +373,12 @@ class Sync:
 
     def _judge_syncing(self, now_ms: int) -> list[Action]:
         height_min = self._chain.height(self._chain.head()) + BEHIND_MIN
-        behind = any(
+        behind = self.takes_snapshot or any(
             peer.height >= height_min and self._clearly_ahead(peer, now_ms)
             for peer in self._peers.values()
         )
+        if self._snapshots is not None:
+            self._progress_ms = max(self._progress_ms, self._snapshots.progress_ms)
         if behind and not self._was_behind:
             self._progress_ms = now_ms
         self._was_behind = behind

@@ -1,0 +1,343 @@
+"""Taking a snapshot from peers chunk by chunk, and serving snapshots to them. Sans-I/O.
+
+A node takes one when it is further behind than it cares to execute, or when nobody has the blocks
+any more that it needs. First the description, which is judged by a proof of finality; then chunks,
+each judged by itself and durable before the next is looked at, from all peers that offer the same
+snapshot. A chunk that does not check costs its sender a ban, and another peer is asked.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from chain.errors import InvalidProof
+from chain.hashing import BlockId
+from chain.state.chunks import PATHS
+from p2p.actions import Action, Misbehaved, PeerKey, SendTo, SnapshotReady
+from p2p.sync.chain import SyncChain
+from p2p.sync.holdings import SnapshotDesk
+from p2p.wire import (
+    ChunkBody,
+    GetChunk,
+    GetSnapshot,
+    Holdings,
+    NoSnapshot,
+    SnapshotBody,
+)
+
+FEATURE: Final = "snapshots"
+"""In the hello of whoever understands these messages."""
+IN_FLIGHT_MAX: Final = 4
+"""Chunks asked of one peer at a time: half a megabyte."""
+CHUNKS_MAX: Final = 16
+"""Chunks asked of all peers at a time: two megabytes to keep and check."""
+TIMEOUT_MS: Final = 10_000
+"""A peer that owes an answer for this long is passed over..."""
+BLOCKED_MS: Final = 10_000
+"""...for this long."""
+REFUSED_MS: Final = 600_000
+"""A peer whose snapshot was refused is not asked for one for so long."""
+SOURCELESS_MS: Final = 30_000
+"""A snapshot that nobody offers any more, for this long, is given up for one that is offered."""
+NO_OFFENCE: Final = ("snapshot-old", "snapshot-unproven")
+"""Why a sound snapshot may be of no use here."""
+SETTLE_MS: Final = 1_000
+"""After the first offer: time for others to come who may have the blocks."""
+
+
+class _Source:
+    """One peer that understands snapshots."""
+
+    def __init__(self) -> None:
+        self.held = Holdings(0, 0, ())
+        self.told: Holdings | None = None
+        self.asked: dict[int, int] = {}  # path -> since when
+        self.late = 0
+        self.blocked_until_ms = 0
+        self.refused: set[BlockId] = set()
+
+    def offers(self, block: BlockId, now_ms: int) -> bool:
+        return (
+            now_ms >= self.blocked_until_ms
+            and block not in self.refused
+            and any(offer.block == block for offer in self.held.snapshots)
+        )
+
+
+class SnapshotSync:
+    """One per node: takes at most one snapshot at a time, and serves any number of peers."""
+
+    def __init__(self, chain: SyncChain, desk: SnapshotDesk, rng: random.Random) -> None:
+        self._chain, self._desk, self._rng = chain, desk, rng
+        self._sources: dict[PeerKey, _Source] = {}
+        self._claims: dict[PeerKey, int] = {}
+        self._describer: tuple[PeerKey, BlockId, int] | None = None
+        self._width = PATHS  # of the chunk that came last
+        self._sourced_ms: int | None = None
+        self._first_ms: int | None = None
+        self._ready = False
+        self.progress_ms = 0
+        """When something came last."""
+
+    # ---------------------------------------------------------------------------------- peers
+
+    def joined(self, peer: PeerKey, features: tuple[str, ...]) -> list[Action]:
+        """Tells it at once what is held here, before it asks for what is not."""
+        self._sources.pop(peer, None)
+        if FEATURE not in features:
+            return []
+        source = self._sources[peer] = _Source()
+        source.told = self._desk.holdings()
+        return [SendTo(peer, source.told)]
+
+    def left(self, peer: PeerKey) -> None:
+        self._sources.pop(peer, None)
+        self._claims.pop(peer, None)
+        if self._describer is not None and self._describer[0] == peer:
+            self._describer = None
+
+    def claimed(self, peer: PeerKey, height: int) -> None:
+        """The finalized height that a peer told, trusted or not."""
+        self._claims[peer] = height
+
+    def held_by(self, peer: PeerKey) -> Holdings | None:
+        source = self._sources.get(peer)
+        return None if source is None else source.held
+
+    def on_holdings(self, peer: PeerKey, message: Holdings, now_ms: int) -> list[Action]:
+        source = self._sources.get(peer)
+        if source is None:
+            return [Misbehaved(peer, "unexpected-message")]
+        source.held = message
+        return self.pump(now_ms)
+
+    # ------------------------------------------------------------------------------- deciding
+
+    @property
+    def active(self) -> bool:
+        """Whether a snapshot is on its way in: blocks wait for it."""
+        return self._desk.staged is not None or self._describer is not None
+
+    def _best(self, now_ms: int) -> tuple[int, BlockId] | None:
+        """The highest offer of a peer that may be asked."""
+        found = [
+            (offer.height, offer.block)
+            for source in self._sources.values()
+            for offer in source.held.snapshots
+            if source.offers(offer.block, now_ms)
+        ]
+        return max(found, default=None)
+
+    def _wanted(self, now_ms: int) -> tuple[int, BlockId] | None:
+        """The offer to take, if it is time to."""
+        best = self._best(now_ms)
+        if best is None:
+            self._first_ms = None
+            return None
+        if self._first_ms is None:
+            self._first_ms = now_ms
+        ours = self._chain.height(self._chain.finalized())
+        gap, gap_max = best[0] - ours, self._desk.gap_max
+        if gap <= 0:
+            return None
+        if gap_max and gap > gap_max:
+            return best
+        if any(self._serves_blocks(peer, ours) for peer in self._claims):
+            return None
+        return best if now_ms - self._first_ms >= SETTLE_MS else None
+
+    def _serves_blocks(self, peer: PeerKey, ours: int) -> bool:
+        """Whether the peer is ahead and has the block that comes next here."""
+        if self._claims[peer] <= ours:
+            return False
+        source = self._sources.get(peer)
+        return source is None or max(source.held.bodies_from, source.held.heads_from) <= ours + 1
+
+    def _elsewhere(self, now_ms: int) -> bool:
+        """Whether there is another way on than the staged snapshot."""
+        ours = self._chain.height(self._chain.finalized())
+        return self._best(now_ms) is not None or any(
+            self._serves_blocks(peer, ours) for peer in self._claims
+        )
+
+    # ---------------------------------------------------------------------------------- asking
+
+    def pump(self, now_ms: int) -> list[Action]:
+        """Ask for what comes next."""
+        if self._ready:
+            return []
+        staged = self._desk.staged
+        if staged is None:
+            return self._ask_description(now_ms)
+        if staged.height <= self._chain.height(self._chain.finalized()):
+            self._drop()  # blocks were faster
+            return []
+        if not self._desk.gaps():
+            self._ready = True
+            return [SnapshotReady(staged.block)]
+        return self._ask_chunks(staged.block, now_ms)
+
+    def _ask_description(self, now_ms: int) -> list[Action]:
+        if self._describer is not None or not self._desk.is_clean:
+            return []
+        wanted = self._wanted(now_ms)
+        if wanted is None:
+            return []
+        able = [key for key, each in self._sources.items() if each.offers(wanted[1], now_ms)]
+        peer = able[self._rng.randrange(len(able))]
+        self._describer = (peer, wanted[1], now_ms)
+        self.progress_ms = now_ms
+        return [SendTo(peer, GetSnapshot(wanted[1]))]
+
+    def _ask_chunks(self, block: BlockId, now_ms: int) -> list[Action]:
+        able = [each for each in self._sources.items() if each[1].offers(block, now_ms)]
+        if able or self._sourced_ms is None:
+            self._sourced_ms = now_ms
+        elif now_ms - self._sourced_ms >= SOURCELESS_MS and self._elsewhere(now_ms):
+            self._drop()
+            return []
+        asked = {path for source in self._sources.values() for path in source.asked}
+        # Until the first chunk has shown how wide they are, one is enough to ask for.
+        room = 1 if self._width == PATHS else CHUNKS_MAX
+        actions: list[Action] = []
+        for path in self._points(asked, room - len(asked)):
+            free = [each for each in able if len(each[1].asked) < IN_FLIGHT_MAX]
+            if not free:
+                break
+            peer, source = min(free, key=lambda each: len(each[1].asked))
+            source.asked[path] = now_ms
+            actions.append(SendTo(peer, GetChunk(block, path.to_bytes(32, "big"))))
+        return actions
+
+    def _points(self, asked: set[int], count: int) -> list[int]:
+        """Paths to ask for: the missing ones, as far apart as chunks seem to be wide."""
+        found: list[int] = []
+        for low, high in self._desk.gaps():
+            for path in range(low, high, self._width):
+                if len(found) >= count:
+                    return found
+                if path not in asked:
+                    found.append(path)
+        return found
+
+    def _drop(self) -> None:
+        self._desk.drop()
+        self._width, self._sourced_ms = PATHS, None
+        for source in self._sources.values():
+            source.late += len(source.asked)
+            source.asked.clear()
+
+    # --------------------------------------------------------------------------------- answers
+
+    def on_snapshot(self, peer: PeerKey, message: SnapshotBody, now_ms: int) -> list[Action]:
+        """A description."""
+        asked, source = self._describer, self._sources.get(peer)
+        if source is None or asked is None or asked[0] != peer:
+            return self._unasked(peer)
+        self._describer = None
+        try:
+            # The form first: what names no block of its own cannot be compared.
+            if message.snapshot.height < 1 or not _names(message, asked[1]):
+                raise InvalidProof("snapshot-other", "it is not the snapshot that was asked for")
+            self._desk.begin(message.snapshot)
+        except InvalidProof as error:
+            source.refused.add(asked[1])
+            if error.code in NO_OFFENCE:
+                return []
+            source.blocked_until_ms = now_ms + REFUSED_MS
+            return [Misbehaved(peer, "invalid-snapshot")]
+        self.progress_ms, self._width, self._sourced_ms = now_ms, PATHS, now_ms
+        return self.pump(now_ms)
+
+    def on_chunk(self, peer: PeerKey, message: ChunkBody, now_ms: int) -> list[Action]:
+        """A chunk: kept if it is what the state root says is there."""
+        source, staged = self._sources.get(peer), self._desk.staged
+        path = int.from_bytes(message.path, "big")
+        if source is None or source.asked.pop(path, None) is None:
+            return self._unasked(peer)
+        if staged is None or message.block != staged.block:
+            return []
+        try:
+            if not message.chunk.first <= path < message.chunk.end:
+                raise InvalidProof("chunk-other", "it is not the chunk that was asked for")
+            if self._desk.add(message.chunk):
+                self.progress_ms = now_ms
+        except InvalidProof:
+            source.refused.add(staged.block)
+            source.blocked_until_ms = now_ms + REFUSED_MS
+            return [Misbehaved(peer, "invalid-chunk"), *self.pump(now_ms)]
+        self._width = message.chunk.end - message.chunk.first
+        return self.pump(now_ms)
+
+    def on_no_snapshot(self, peer: PeerKey, message: NoSnapshot, now_ms: int) -> list[Action]:
+        """It has gone there: others are asked."""
+        source = self._sources.get(peer)
+        if source is None:
+            return self._unasked(peer)
+        if self._describer is not None and self._describer[:2] == (peer, message.block):
+            self._describer = None
+        source.asked.clear()
+        source.held = Holdings(
+            source.held.bodies_from,
+            source.held.heads_from,
+            tuple(each for each in source.held.snapshots if each.block != message.block),
+        )
+        return self.pump(now_ms)
+
+    def _unasked(self, peer: PeerKey) -> list[Action]:
+        source = self._sources.get(peer)
+        if source is not None and source.late:
+            source.late -= 1
+            return []
+        return [Misbehaved(peer, "unsolicited")]
+
+    # --------------------------------------------------------------------------------- serving
+
+    def on_get_snapshot(self, peer: PeerKey, message: GetSnapshot) -> list[Action]:
+        found = self._desk.snapshot(message.block)
+        return [SendTo(peer, NoSnapshot(message.block) if found is None else SnapshotBody(found))]
+
+    def on_get_chunk(self, peer: PeerKey, message: GetChunk) -> list[Action]:
+        found = self._desk.chunk(message.block, message.path)
+        if found is None:
+            return [SendTo(peer, NoSnapshot(message.block))]
+        return [SendTo(peer, ChunkBody(message.block, message.path, found))]
+
+    # ------------------------------------------------------------------------------------ time
+
+    def tick(self, now_ms: int) -> list[Action]:
+        """Time-outs; what is held here, where that changed; what to ask for next."""
+        actions: list[Action] = []
+        if self._describer is not None and now_ms - self._describer[2] >= TIMEOUT_MS:
+            actions += self._stalled(self._describer[0], now_ms)
+        held = self._desk.holdings()
+        for peer, source in self._sources.items():
+            if any(now_ms - since_ms >= TIMEOUT_MS for since_ms in source.asked.values()):
+                actions += self._stalled(peer, now_ms)
+            if source.told != held:
+                source.told = held
+                actions.append(SendTo(peer, held))
+        return actions + self.pump(now_ms)
+
+    def _stalled(self, peer: PeerKey, now_ms: int) -> list[Action]:
+        source = self._sources[peer]
+        if self._describer is not None and self._describer[0] == peer:
+            self._describer = None
+            source.late += 1
+        source.late += len(source.asked)
+        source.asked.clear()
+        source.blocked_until_ms = now_ms + BLOCKED_MS
+        return [Misbehaved(peer, "stalling")]
+
+    def counts(self) -> dict[str, int]:
+        """Sizes of what is held, for metrics and tests."""
+        return {
+            "sources": len(self._sources),
+            "chunks_asked": sum(len(source.asked) for source in self._sources.values()),
+        }
+
+
+def _names(message: SnapshotBody, block: BlockId) -> bool:
+    snapshot = message.snapshot
+    return any(head.id == block and head.height == snapshot.height for head in snapshot.heads)

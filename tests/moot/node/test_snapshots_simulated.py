@@ -1,0 +1,83 @@
+"""Whole nodes in a simulated network: a newcomer takes a snapshot where the others have pruned."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from moot.lab.cluster import Cluster
+from moot.lab.node import SimulatedNode
+from moot.node.snapshots import SnapshotSettings
+
+PRUNING = SnapshotSettings(every=20, keep=2, gap_max=30, bodies=10)
+
+
+def cluster_of(
+    settings: SnapshotSettings, engine: str = "pbft", seed: int = 1, nodes: int = 4
+) -> Cluster:
+    cluster = Cluster(engine, nodes, seed)
+    for node in cluster.nodes:
+        node.settings = msgspec.structs.replace(node.settings, snapshots=settings)
+    return cluster
+
+
+def grown(cluster: Cluster, height: int, absent: int = 1) -> list[SimulatedNode]:
+    """All but the last run until so many blocks are final."""
+    present = cluster.nodes[: len(cluster.nodes) - absent]
+    for node in present:
+        node.start()
+    cluster.load(60)
+    assert cluster.world.run_until(600_000, lambda: min(cluster.final_heights()) >= height), (
+        cluster.explain()
+    )
+    cluster.run(3_000)
+    return present
+
+
+def caught_up(cluster: Cluster, node: SimulatedNode, height: int, within_ms: int = 120_000) -> bool:
+    def done() -> bool:
+        if node.core is None:
+            return False
+        ledger = node.core.ledger
+        return ledger.height(ledger.finalized()) >= height
+
+    return cluster.world.run_until(cluster.world.now_ms + within_ms, done)
+
+
+def test_a_newcomer_takes_a_snapshot_where_the_others_have_pruned() -> None:
+    cluster = cluster_of(PRUNING)
+    present = grown(cluster, 120)
+    for node in present:
+        ledger = node.running.ledger
+        assert ledger.bodies_from > 60, "the first blocks are gone"
+        kept = node.running.snapshots.kept
+        assert len(kept) == 2 and kept[-1].height % 20 == 0
+        assert ledger.bodies_from <= kept[0].height + 1, "the tail can be had by blocks"
+    late = cluster.nodes[-1]
+    late.start()
+    top = max(cluster.final_heights())
+    assert caught_up(cluster, late, top + 5), cluster.explain()
+    ledger = late.running.ledger
+    assert ledger.bodies_from > 60 and late.starts == 2
+    height = ledger.height(ledger.finalized())
+    assert cluster.world.run_until(
+        cluster.world.now_ms + 60_000, lambda: min(cluster.final_heights()) > height + 10
+    )
+    block = ledger.id_at(height)
+    for node in present:
+        other = node.running.ledger
+        assert other.id_at(height) == block
+        assert not node.misbehaviour, "nobody was blamed for anything"
+    assert not late.misbehaviour
+
+
+@pytest.mark.parametrize("gap_max", [30, 0])
+def test_a_far_gap_is_closed_by_a_snapshot_and_else_by_blocks(gap_max: int) -> None:
+    settings = msgspec.structs.replace(PRUNING, bodies=0, gap_max=gap_max)
+    cluster = cluster_of(settings)
+    grown(cluster, 100)
+    late = cluster.nodes[-1]
+    late.start()
+    assert caught_up(cluster, late, max(cluster.final_heights()) + 3), cluster.explain()
+    took = late.running.ledger.bodies_from > 1
+    assert took == (gap_max > 0)
