@@ -65,10 +65,10 @@ def _tampered(chunk: StateChunk) -> list[StateChunk]:
         lies.append(msgspec.structs.replace(chunk, items=items[::-1]))
     if siblings:
         lies.append(msgspec.structs.replace(chunk, siblings=siblings[:-1]))
-        lies.append(msgspec.structs.replace(chunk, siblings=(*siblings[::-1], bytes(32))))
+        lies.append(msgspec.structs.replace(chunk, siblings=(*siblings[::-1], b"\x01" * 32)))
         flipped = (chunk.first ^ (1 << (256 - len(siblings)))).to_bytes(32, "big")
         lies.append(msgspec.structs.replace(chunk, start=flipped))
-    lies.append(msgspec.structs.replace(chunk, siblings=(*siblings, bytes(32))))
+    lies.append(msgspec.structs.replace(chunk, siblings=(*siblings, b"\x01" * 32)))
     lies.append(msgspec.structs.replace(chunk, start=(chunk.first | 1).to_bytes(32, "big")))
     return [lie for lie in lies if lie != chunk]
 
