@@ -11,7 +11,7 @@ import pytest
 from moot.client.node import NodeClient
 from tests.support.real_network import RealNetwork
 
-ROUNDS = {"pbft": (4, 20), "multipaxos": (3, 6), "paxos": (3, 6)}
+ROUNDS = {"pbft": (4, 20), "multipaxos": (3, 6), "paxos": (3, 6), "raft": (3, 6)}
 """Nodes, and how often all of them are killed."""
 
 
