@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -202,6 +204,23 @@ def test_what_is_not_understood_is_refused_with_its_line(text: str, sentence: st
 def test_sizes_are_limited(text: str) -> None:
     with pytest.raises(InvalidScenario):
         parse_scenario(text)
+
+
+def test_the_guide_names_every_line_and_shows_a_kept_scenario() -> None:
+    root = Path(__file__).parents[3]
+    guide = (root / "docs" / "guides" / "scenarios.md").read_text(encoding="utf-8")
+    (box,) = re.findall(r"^```\n(.*?)^```$", guide, flags=re.S | re.M)
+    kept = [path.read_text(encoding="utf-8") for path in (root / "tests/scenarios").iterdir()]
+    assert box in kept
+    for text in (HEAD + "at 1s x\n", HEAD + "expect x\n"):
+        with pytest.raises(InvalidScenario) as refused:
+            parse_scenario(text)
+        for word in refused.value.sentence.partition("one of: ")[2].split(", "):
+            assert f"`{word} " in guide or f"`{word}`" in guide or f" {word} " in guide, word
+    with pytest.raises(InvalidScenario) as refused:
+        parse_scenario(HEAD + "x\n")
+    for word in refused.value.sentence.partition("known are: ")[2].split(", "):
+        assert re.search(rf"`{word}[` ]", guide), word
 
 
 @given(st.text(max_size=300))
