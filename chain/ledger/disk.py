@@ -342,6 +342,13 @@ class Disk:
         for address, stats in totals.items():
             self._stats.put(address, stats)
 
+    def all_validators(self) -> Iterator[ValidatorSet]:
+        """Every set that was stored, in no order that means anything."""
+        for key, _ in self.store.scan(validators_key(b"")):
+            found = self.validators(key[1:])
+            assert found is not None
+            yield found
+
     def validators(self, hash_: bytes) -> ValidatorSet | None:
         found = self._sets.get(hash_)
         if found is None:

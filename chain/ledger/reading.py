@@ -238,6 +238,24 @@ class Reading:
         """The set entitled to decide the child of ``parent``."""
         return self._set(self._tree.row(parent).head.manifest.next_validators)
 
+    def validators_ahead(self, parent: BlockId) -> list[ValidatorSet]:
+        """The sets of the heights after ``parent`` that its branch has fixed, lowest first.
+
+        The first decides the child of ``parent``, the last, as of its state, ``lag`` blocks above.
+        """
+        lag, height = self.genesis.limits.validator_lag, self.height(parent)
+        found, at = [self.validators(parent)], parent
+        hashes = [self._tree.row(parent).validators]
+        for below in range(height - 1, max(height + 1 - lag, -1), -1):
+            at = self.ancestor(at, below)
+            hashes.append(self._tree.row(at).validators)
+        found.extend(self._set(each) for each in reversed(hashes))
+        return found
+
+    def ever_listed(self, address: Address) -> bool:
+        """Whether any set that this node has come to know, on any branch, lists the address."""
+        return any(address in each.listed for each in self._disk.all_validators())
+
     def validator_set(self, hash_: bytes) -> ValidatorSet | None:
         """A set that this chain has had, by its hash."""
         return self._disk.validators(hash_)

@@ -9,7 +9,7 @@ import msgspec
 
 from chain.genesis import Allocation, Genesis
 from chain.signatures import Verifier
-from chain.transaction import Transaction, Transfer
+from chain.transaction import MembershipVote, Transaction, Transfer
 from chain.validators import Validator
 from chain.verifiers import default_verifier
 from consensus.registry import protocol
@@ -57,7 +57,7 @@ class Cluster:
         self.thief = make_key(FIRST_USER + USERS)
         """A funded account that nobody uses but liars."""
         keys = [make_key(number) for number in range(nodes + observers)]
-        self.genesis = self._found(engine, keys[:nodes], parameters or {})
+        self.genesis = self._found(engine, keys, nodes, parameters or {})
         self.nodes = [
             SimulatedNode(
                 self.world,
@@ -75,8 +75,9 @@ class Cluster:
         self._load_rng = self.world.rng("load")
 
     def _found(
-        self, engine: str, keys: list[SigningKey], parameters: dict[str, int | str]
+        self, engine: str, keys: list[SigningKey], nodes: int, parameters: dict[str, int | str]
     ) -> Genesis:
+        """Members are the first ``nodes`` keys; all have coins, since votes cost a fee."""
         found = protocol(engine)
         has_validators = found.rules(found.parameters()).properties.has_validators
         return make_genesis(
@@ -87,11 +88,12 @@ class Cluster:
             devnet_profile=True,
             validators=[
                 Validator(key.address, 1, f"n{number}")
-                for number, key in enumerate(keys)
+                for number, key in enumerate(keys[:nodes])
                 if has_validators
             ],
             allocations=[
-                Allocation(user.address, USER_UNITS) for user in (*self.users, self.thief)
+                Allocation(user.address, USER_UNITS)
+                for user in (*self.users, self.thief, *(keys if has_validators else ()))
             ],
             faucet=None,
             time_ms=GENESIS_TIME_MS,
@@ -130,6 +132,18 @@ class Cluster:
         transaction = msgspec.structs.replace(draft, witness=(witness,))
         if node.submit([transaction])[0] is None:
             self.submitted.append(transaction)
+
+    def vote(self, voter: int, vote: MembershipVote, via: int | None = None) -> Transaction:
+        """A node's key casts a membership vote through its own node, or ``via`` another."""
+        node = self.nodes[voter]
+        core = self.nodes[voter if via is None else via].running
+        nonce = core.mempool.next_nonce(node.signer.address, core.ledger)
+        draft = Transaction(node.signer.address, nonce, 2_000, 0, 0, (vote,))
+        witness = node.signer.sign(draft.signing_bytes(core.ledger.chain_id))
+        transaction = msgspec.structs.replace(draft, witness=(witness,))
+        (refused,) = self.nodes[voter if via is None else via].submit([transaction])
+        assert refused is None, refused
+        return transaction
 
     # ----------------------------------------------------------------------------- looking
 

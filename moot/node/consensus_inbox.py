@@ -12,12 +12,14 @@ from chain.errors import Invalid, InvalidProof
 from chain.hashing import BlockId
 from chain.ledger import Ledger
 from chain.proof import Evidence, Proof
+from chain.validators import ValidatorSet
 from consensus import contract
 from consensus.contract import Event, Rules
 from moot.node.eras import EraBook
 from moot.node.evidence import EvidenceBook
 from moot.node.gate import Gate
 from moot.node.ports import Peer, Shell
+from moot.node.roll import Roll
 from p2p import wire
 
 
@@ -30,6 +32,7 @@ class ConsensusInbox:
         eras: EraBook,
         rules: Rules,
         gate: Gate,
+        roll: Roll,
         shell: Shell,
         peers: Mapping[bytes, Peer],
         post: Callable[[Event], None],
@@ -38,6 +41,7 @@ class ConsensusInbox:
         self._eras = eras
         self._rules = rules
         self._gate = gate
+        self._roll = roll
         self._shell = shell
         self._peers = peers
         self._post = post
@@ -45,9 +49,9 @@ class ConsensusInbox:
 
     def frame(self, key: bytes, frame: wire.ConsensusFrame) -> None:
         """An engine's message, from the peer with that key."""
-        sender, members = key_address(key), self._ledger.validators(self._ledger.head())
+        sender = key_address(key)
         try:
-            message = self._gate.unpack(frame, sender, members)
+            message = self._gate.unpack(frame, sender, self._roll.speakers)
         except Invalid as error:
             fields = {"code": error.code, "peer": key.hex()}
             self._shell.log("warning", "message-refused", fields)
@@ -76,13 +80,20 @@ class ConsensusInbox:
         """Two messages that contradict each other, as the peer says."""
         if evidence in self.evidence:
             return
-        members = self._ledger.validators(self._ledger.head())
         try:
-            self._gate.check_evidence(self._rules, evidence, members)
+            self._gate.check_evidence(self._rules, evidence, self._deciders_of(evidence))
         except Invalid:
             self._shell.network.misbehaved(key, "invalid-evidence")
             return
         self.spread(evidence, key)
+
+    def _deciders_of(self, evidence: Evidence) -> ValidatorSet:
+        """Who decided the height that the two messages are about; the newest known at most."""
+        ledger = self._ledger
+        attested = self._rules.evidence_attestations(evidence)
+        head = ledger.height(ledger.head())
+        height = min((one.slot.height for one in attested), default=head + 1)
+        return ledger.validators(ledger.ancestor(ledger.head(), max(0, min(height - 1, head))))
 
     def spread(self, evidence: Evidence, source: bytes | None) -> None:
         """Keeps it and tells all peers but ``source``, if it is news. Its signatures hold."""

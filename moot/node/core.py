@@ -38,6 +38,7 @@ from moot.node.importer import Arrival, Importer, Result
 from moot.node.mining import MiningDesk
 from moot.node.ports import Peer, Shell
 from moot.node.requests import Requests
+from moot.node.roll import Roll
 from moot.node.snapshots import IDLE_MS, WORK_MS, SnapshotKeeper, SnapshotSettings
 from moot.node.transactions import TransactionDesk
 from p2p import actions, wire
@@ -78,6 +79,7 @@ class NodeCore:
         self.me = me
         self.shell = shell
         self.settings = settings
+        self.roll = Roll(ledger)
         self.feed = Feed()
         self.eras = EraBook()
         self.peers: dict[bytes, Peer] = {}
@@ -130,7 +132,14 @@ class NodeCore:
         self.gossip = self.transactions.gossip
         self.requests = Requests(ledger, self.driver.post)
         self.inbox = ConsensusInbox(
-            ledger, self.eras, self.rules, self.gate, shell, self.peers, self.driver.post
+            ledger,
+            self.eras,
+            self.rules,
+            self.gate,
+            self.roll,
+            shell,
+            self.peers,
+            self.driver.post,
         )
 
     # ------------------------------------------------------------------------------- inputs
@@ -316,9 +325,9 @@ class NodeCore:
     def broadcast(self, effect: contract.Broadcast) -> None:
         message = self.signer.sign(effect.message)
         frame = self.gate.pack(message)
-        members = self.ledger.validators(self.ledger.head())
+        listed = self.roll.listed
         for key in self.peers:
-            if not members or key_address(key) in members:
+            if not listed or key_address(key) in listed:
                 self.shell.network.send(key, frame)
         self.driver.post(contract.MessageReceived(self.me, message))
 

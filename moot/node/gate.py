@@ -8,7 +8,7 @@ second lock on the door; crash safety is the business of the engine's record.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from chain import codec
 from chain.address import KEY, Address
@@ -97,7 +97,7 @@ class Gate:
         self,
         frame: ConsensusFrame,
         sender: Address | None = None,
-        members: ValidatorSet | None = None,
+        members: Collection[Address] | None = None,
     ) -> Message | None:
         """The message in a frame that ``sender`` brought, every signature checked.
 

@@ -24,6 +24,7 @@ from moot.node.clock import system_clock
 from moot.node.config import ConfigError, Folder, NodeConfig
 from moot.node.core import CoreSettings, NodeCore
 from moot.node.eras import EraBook
+from moot.node.feed import HeadMovedTo, News
 from moot.node.metrics import NodeMetrics
 from moot.node.ports import Grinder, Level, Shell
 from moot.node.rest.server import RestServer
@@ -88,6 +89,7 @@ class NodeRuntime:
         self._failure: BaseException | None = None
         self._pump_scheduled = False
         self._cut: frozenset[bytes] = frozenset()
+        self._listed: frozenset[Address] = frozenset()
         self._started_ms = system_clock().steady_ms
 
     def uptime_ms(self) -> int:
@@ -229,10 +231,17 @@ class NodeRuntime:
             return "the operator has cut this link"
         if not self.core.rules.properties.permissioned or self.config.p2p.observers:
             return None
-        members = self.core.ledger.validators(self.core.ledger.head())
-        if key_address(key) in members or key in self._allowed:
+        if key_address(key) in self.core.roll.listed or key in self._allowed:
+            return None
+        if self.transport.book.is_static(key):  # the operator named it, whatever is known yet
             return None
         return "this chain is permissioned and the key is not on its list"
+
+    def _members_may_have_changed(self, news: News) -> None:
+        """Former members lose their links where only members, and whom we name, may have one."""
+        if isinstance(news, HeadMovedTo) and self.core.roll.listed != self._listed:
+            self._listed = self.core.roll.listed
+            asyncio.get_running_loop().call_soon(self.transport.recheck)
 
     # -------------------------------------------------------------------------------- life
 
@@ -242,6 +251,7 @@ class NodeRuntime:
         saver: asyncio.Task[None] | None = None
         try:
             self.core.start()
+            self.core.feed.subscribe(self._members_may_have_changed)
             self._pump()
             await self.transport.start()
             self.transport.failed.add_done_callback(self._transport_failed)

@@ -39,10 +39,13 @@ def explain(core: NodeCore, now_ms: int) -> tuple[bool, list[str]]:
     healthy = not sentences
     if healthy:
         sentences.append(_all_well(core, due))
+    standing = _standing(core)
+    if standing:
+        sentences.append(standing)
     missing = _missing_members(core)
     if missing:
         sentences.append(
-            f"Not linked to {len(missing)} of the validators: {', '.join(missing)}. "
+            f"Not linked to {len(missing)} of the members: {', '.join(missing)}. "
             "Check that they run and that their addresses stand under p2p.peers."
         )
     return healthy, sentences
@@ -63,15 +66,41 @@ def _syncing(core: NodeCore) -> str:
 
 
 def _lonely(core: NodeCore) -> str:
-    members = core.ledger.validators(core.ledger.head())
+    members = core.roll.sets[0]
     alone = len(members) == 1 and core.me in members
     if core.peers or alone or (not members and core.settings.mining):
         return ""
     return "No peer is linked. Check p2p.peers, and that the others run and are reachable."
 
 
+def _standing(core: NodeCore) -> str:
+    """What this node may do on a chain that has members; empty for one that has a vote."""
+    if not core.rules.properties.has_validators:
+        return ""
+    now, newest = core.roll.sets[0], core.roll.sets[-1]
+    leaving = core.me not in newest and core.me in now
+    if leaving:
+        return "The members have voted this node out: soon it will only follow, as an observer."
+    if core.me in now:
+        return ""
+    if core.me in newest:
+        height = core.ledger.height(core.ledger.head()) + core.ledger.genesis.limits.validator_lag
+        return f"The members have admitted this node: it votes from height {height} at the latest."
+    if core.me in newest.by_address:
+        return "This node is a learner: it follows, and has no vote until the members promote it."
+    if core.ledger.ever_listed(core.me):
+        return (
+            "This node is no member any more: the members voted it out, and it goes on following "
+            "as an observer. They can take it back (moot wallet member add)."
+        )
+    return (
+        "This node is no member: it follows as an observer. The members can admit it "
+        "(moot wallet member add)."
+    )
+
+
 def _missing_members(core: NodeCore) -> list[str]:
-    members = core.ledger.validators(core.ledger.head()).members
+    members = core.roll.sets[0].members
     linked = {key_address(key) for key in core.peers} | {core.me}
     return [
         member.name or show_address(member.address, core.ledger.genesis.prefix)
