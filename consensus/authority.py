@@ -172,6 +172,10 @@ PROPERTIES: Final = Properties(
         "A majority of the signers are up and connected, none of them lies, and their clocks agree "
         "within a slot."
     ),
+    confirmed=(
+        "A majority of the signers have built on it. It is taken back only if they leave that "
+        "branch for a heavier one, as after a partition or when clocks were apart."
+    ),
     ties="smaller-id",
 )
 

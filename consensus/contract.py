@@ -132,6 +132,8 @@ class Properties(msgspec.Struct, frozen=True):
     """Where it is not "none", ``quorum`` of the voters is also what changes the members."""
     needs: str
     """One plain sentence: what must hold for the claims to hold."""
+    confirmed: str = ""
+    """Where nothing is final: what "confirmed" is worth here, in one sentence for its readers."""
     ties: TieBreak = "first-seen"
     """Which of two branches of equal weight is the head, where weight decides."""
 

@@ -26,6 +26,7 @@ prefix  rest of the key              value (canonical encoding unless said other
 ``T``   transaction id               PlaceRow, main chain up to the base; a manifest's leaf too
 ``A``   address, height (8), place   empty; place (4) is the position plus one, 0: the reward
 ``C``   address                      AddressStats, main chain up to the base
+``N``   name                         what the node keeps for people; may be lost (raw)
 ======  ===========================  =======================================================
 
 Integers in keys are big-endian, so that byte order is order of height.
@@ -70,6 +71,7 @@ STATE: Final = b"S"
 OTHER_STATE: Final = b"U"
 """The second area for a state: a fetched one gathers there, and one small write makes it the
 base's. Then they change roles."""
+NOTE: Final = b"N"
 BODY: Final = b"B"
 HISTORY: Final = b"A"
 

@@ -28,6 +28,7 @@ from chain.ledger.disk import (
     FINAL_KEY,
     GENESIS_KEY,
     HEAD_KEY,
+    NOTE,
     RECORD_KEY,
     BaseRow,
     Disk,
@@ -347,6 +348,14 @@ class Ledger(Reading):
     def stored_head(self) -> BlockId:
         """The head when the node last ran; perhaps not known (any more): ask ``knows``."""
         return self._stored_head
+
+    def note(self, name: str) -> bytes | None:
+        """What ``put_note`` kept under a name."""
+        return self._disk.store.get(NOTE + name.encode())
+
+    def put_note(self, name: str, value: bytes) -> None:
+        """Keeps something for people beside the chain, unsynced: a power loss may take it."""
+        self._disk.write({NOTE + name.encode(): value}, sync=False)
 
     def put_proof(self, block: BlockId, proof: Proof) -> None:
         """Stores a proof beside a known block."""

@@ -30,6 +30,10 @@ PROPERTIES: Final = Properties(
         "Nobody lies, and messages arrive in the end. It stays writable on every side of a "
         "partition; what two sides wrote against each other is displaced on one of them afterwards."
     ),
+    confirmed=(
+        "Some blocks lie on top of it here. That is a guess, no promise: if a higher branch comes "
+        "from nodes that were cut off, it may be displaced however deep it lies."
+    ),
     ties="smaller-id",
 )
 

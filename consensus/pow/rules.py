@@ -33,6 +33,10 @@ PROPERTIES = Properties(
     finalizes=False,
     mints_when_idle=True,
     membership="none",
+    confirmed=(
+        "So many blocks lie on top of it that undoing it would take all the work that went into "
+        "them; with less than half of the hash power that is possible, but unlikely."
+    ),
     needs=(
         "Honest miners hold more than half of the hash power, blocks travel much faster than they "
         "are found, and clocks agree within the chain's future limit (2 hours by default)."

@@ -26,6 +26,7 @@ def describe(found: EngineProtocol) -> dict[str, object]:
         "finalizes": properties.finalizes,
         "permissioned": properties.permissioned,
         "needs": properties.needs,
+        "confirmed": properties.confirmed,
         "nodes": [
             {"n": n, "faults": properties.faults(n), "quorum": properties.quorum(n)}
             for n in NODES_SHOWN
@@ -69,6 +70,8 @@ def _show_one(facts: dict[str, object], as_json: bool) -> None:
     screen.print(f"[bold]{facts['engine']}[/bold]: {facts['summary']}")
     for key in ("fault_model", "synchrony", "finality", "permissioned", "needs"):
         screen.print(f"  {key}: {facts[key]}")
+    if facts["confirmed"]:
+        screen.print(f"  confirmed means: {facts['confirmed']}")
     table = Table("parameter", "default", "devnet")
     parameters = facts["parameters"]
     assert isinstance(parameters, dict)

@@ -100,6 +100,29 @@ def why(node_url: str, as_json: bool) -> None:
         click.echo(plain(sentence))
 
 
+@click.command()
+@node_option
+@json_option
+def displaced(node_url: str, as_json: bool) -> None:
+    """List transactions that a losing branch had taken and the winning one cannot take.
+
+    Example: moot node displaced
+    """
+    found = ask(node_url, NodeClient.displaced)
+    if as_json:
+        print_json({"displaced": found})
+        return
+    if not found:
+        click.echo("no transaction was displaced")
+        return
+    print_table(
+        ("transaction", "height", "why", "in its place"),
+        [(each.txid, str(each.height), each.code, each.rival or "-") for each in found],
+        left=("why",),
+        long=("transaction", "in its place"),
+    )
+
+
 def _span(milliseconds: int) -> str:
     """Such as ``3 h 12 min``: the two largest units."""
     seconds = milliseconds // 1000

@@ -35,7 +35,10 @@ class MempoolCounts(msgspec.Struct, frozen=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """GET /moot/status. ``finality`` says what ``finalized`` means on this chain."""
+    """GET /moot/status. ``finality`` says what ``finalized`` means on this chain.
+
+    ``finality_means``: what "confirmed" is worth, in a sentence; empty where blocks are final.
+    """
 
     chain_id: str
     network: str
@@ -46,6 +49,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     head: HeadPoint
     finalized: FinalPoint
     finality: Literal["final", "confirmed"] = "final"
+    finality_means: str = ""
     agent: str = ""
     version: str = ""
     syncing: bool = False
@@ -91,12 +95,29 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class TransactionStatus(msgspec.Struct, frozen=True):
-    """Where a transaction is. ``failed``: final, but its receipt says ``code``."""
+    """Where a transaction is. ``failed``: final, but its receipt says ``code``. ``displaced``: it
+    was in a block of a branch that lost, and ``code`` says why the winning one cannot take it.
+    """
 
     txid: str
-    state: Literal["unknown", "pending", "committed", "final", "failed"]
+    state: Literal["unknown", "pending", "committed", "final", "failed", "displaced"]
     height: int | None = None
     code: str = ""
+
+
+class DisplacedAnswer(msgspec.Struct, frozen=True):
+    """A transaction that a losing branch had taken and the winning one cannot take. ``rival``: what
+    has its place now, or empty."""
+
+    txid: str
+    sender: str
+    nonce: int
+    block: str
+    height: int
+    code: str
+    sentence: str
+    rival: str = ""
+    at_ms: int = 0
 
 
 class FaucetAnswer(msgspec.Struct, frozen=True):

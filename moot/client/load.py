@@ -103,6 +103,11 @@ class LoadGenerator:
         self._problem: str | None = None
         self._clock: Callable[[], float] = lambda: 0.0
 
+    @property
+    def goal(self) -> Goal:
+        """When a transaction has ended."""
+        return self._goal
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -441,6 +446,15 @@ class LoadGenerator:
             item.sender.included(item)
             del self._open[item.txid]
             self._fail(item, found.code or "failed", now_s)
+        elif found.state == "displaced":
+            self._uncommit(item)
+            del self._open[item.txid]
+            if found.code == "wrong-nonce-low":
+                item.sender.included(item)  # another of its sender's has the nonce
+            else:
+                item.sender.release([item])
+                item.sender.resync = True
+            self._fail(item, found.state, now_s)
         else:
             self._uncommit(item)
             return (

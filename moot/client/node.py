@@ -13,6 +13,7 @@ import msgspec
 from moot.client.answers import (
     AccountAnswer,
     ConsensusAnswer,
+    DisplacedAnswer,
     EsploraBlock,
     EsploraMempool,
     EsploraStatus,
@@ -48,6 +49,10 @@ PAGE_CONFIRMED: Final = 25
 
 class _Peers(msgspec.Struct):
     peers: list[PeerAnswer]
+
+
+class _Displaced(msgspec.Struct):
+    displaced: list[DisplacedAnswer]
 
 
 class _Results(msgspec.Struct):
@@ -129,6 +134,10 @@ class NodeClient(HttpClient):
     async def peers(self) -> list[PeerAnswer]:
         """The node's links."""
         return (await self.get("/moot/peers", _Peers)).peers
+
+    async def displaced(self) -> list[DisplacedAnswer]:
+        """Transactions that a losing branch had taken and the winning one cannot take."""
+        return (await self.get("/moot/displaced", _Displaced)).displaced
 
     async def consensus(self) -> ConsensusAnswer:
         """What the node's engine says of itself."""

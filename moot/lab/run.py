@@ -156,7 +156,6 @@ class Laboratory:
             self._highest,
             self.delay_ms,
         )
-        self.faults.clocks_matter = self.properties.synchrony == "clocks"
         self.faults.places.tags.update(message_tags(self.protocol))
         self._prepare_steps(rng)
 
@@ -209,6 +208,7 @@ class Laboratory:
 
     def watch(self) -> None:
         """Puts the checkers on all honest nodes; after whatever else wraps their engines."""
+        self.faults.clocks_matter = self.properties.synchrony == "clocks"
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
             Speech(node, self.findings)

@@ -129,7 +129,7 @@ class NodeCore:
             self.driver.post,
             self._wake_waiting_builds,
         )
-        self.gossip = self.transactions.gossip
+        self.gossip, self.displaced = self.transactions.gossip, self.transactions.displaced
         self.requests = Requests(ledger, self.driver.post)
         self.inbox = ConsensusInbox(
             ledger,
@@ -432,6 +432,8 @@ class NodeCore:
             self.driver.post(contract.BlockRejected(block.id, arrival.origin, result.sentence))
             self._do(self.sync.rejected(block.id, now_ms))
         else:
+            if result.outcome == "imported":
+                self.transactions.side_block(block)
             self.driver.post(contract.BlockImported(block.head, arrival.origin))
             self._do(self.sync.imported(block.id, now_ms))
 

@@ -270,6 +270,13 @@ class _NodeCollector(Collector):
             len({guilty for e in core.evidence if (guilty := self._who(e)) is not None}),
         )
         yield _gauge("moot_consensus_evidence", "Contradictions held.", len(core.evidence))
+        facts = GaugeMetricFamily(
+            "moot_consensus_fact", "The engine's own numbers, in its own words.", labels=["fact"]
+        )
+        for fact, value in status.facts.items():
+            if isinstance(value, int):
+                facts.add_metric([fact], value)
+        yield facts
         progress = core.sync.progress()
         yield _gauge("moot_sync_syncing", "1 while catching up.", int(progress.syncing))
         yield _gauge("moot_sync_target_height", "Best height that a peer told.", progress.target)
@@ -310,6 +317,11 @@ class _NodeCollector(Collector):
         yield rejected
         yield _counter(
             "moot_mempool_evicted_txs", "Transactions that made room.", pool.evicted_total
+        )
+        yield _gauge(
+            "moot_displaced_txs",
+            "What a branch that lost had taken, and the winning one cannot take.",
+            len(self._core.displaced),
         )
 
     def _network(self) -> Iterable[Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from chain.block import Block
 from chain.errors import InvalidTransaction
 from chain.hashing import TxId
 from chain.ledger import HeadMoved, Ledger
@@ -12,6 +13,7 @@ from chain.transaction import Transaction
 from consensus import contract
 from consensus.contract import Event
 from moot.node import feed
+from moot.node.displaced import DisplacedBook
 from moot.node.feed import Feed
 from moot.node.ports import Shell
 from p2p.actions import Action
@@ -42,6 +44,7 @@ class TransactionDesk:
         self.gossip = TransactionGossip(self._has, self._raw, mempool.ids)
         self.producer: bytes | None = None
         """Key of the node that makes the next block, if the engine names one (a hint)."""
+        self.displaced = DisplacedBook(ledger)
         self._some_waiting = False
         self.idle_since_ms = shell.clock().steady_ms
         """Steady time of the last progress: the head moved, or something began to wait."""
@@ -86,6 +89,7 @@ class TransactionDesk:
         outcome = self._mempool.moved(
             moved.removed, moved.added, self._ledger, self._head_height(), self._steady()
         )
+        self.displaced.head_moved(moved, outcome, self._shell.clock().wall_ms)
         for transaction, code in outcome.dropped:
             self._feed.publish(feed.TransactionDropped(transaction.id, code))
         for transaction in outcome.expired:
@@ -94,6 +98,25 @@ class TransactionDesk:
             ids = [transaction.id for transaction in outcome.returned]
             self._do(self.gossip.announce(ids, self._steady(), None))
         self._changed()
+
+    def side_block(self, block: Block) -> None:
+        """A block beside the head's branch was imported, where nothing is ever final. What it
+        holds waits here too, so that the whole network may include it; what cannot is listed."""
+        ledger = self._ledger
+        if ledger.finalizes or ledger.descends(block.id, ledger.head()):
+            return
+        fresh = [
+            transaction
+            for transaction in block.transactions
+            if transaction.id not in self._mempool and ledger.transaction(transaction.id) is None
+        ]
+        errors = self.submit(fresh)
+        refused = [
+            (transaction, error.code)
+            for transaction, error in zip(fresh, errors, strict=True)
+            if error is not None
+        ]
+        self.displaced.side_block(block, refused, self._shell.clock().wall_ms)
 
     def announce_waiting(self) -> None:
         """Tells the engine after a SetHead how many wait, whether or not that changed."""

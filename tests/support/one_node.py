@@ -20,6 +20,7 @@ from chain.hashing import BlockId, parse_id, sha256d
 from chain.transaction import ATOMIC, Transaction, Transfer
 from chain.validators import Validator
 from consensus.contract import WorkRules
+from consensus.registry import protocol
 from moot.client.node import NodeClient
 from moot.node.clock import system_clock
 from moot.node.config import Folder, MiningSection, NodeConfig, P2pSection, RestSection, save_seed
@@ -35,7 +36,11 @@ KEYS = [development_key(index) for index in range(4)]
 FAUCET = development_key(9)
 COINS = 10**12
 FEE = 1_000
-EASY_POW = {"initial_bits": 0x1F00FFFF, "fixed_difficulty": 1, "maturity": 3}
+PARAMETERS: dict[str, dict[str, int | str]] = {
+    "pow": {"initial_bits": 0x1F00FFFF, "fixed_difficulty": 1, "maturity": 3},
+    "pbft": {"heartbeat_ms": 0},  # blocks at need only
+    "gossip": {"turn_ms_min": 10, "turn_ms_max": 20},
+}
 
 
 class OneNode:
@@ -54,14 +59,15 @@ class OneNode:
         rest_extensions: tuple[Callable[[web.Application], None], ...] = (),
     ) -> None:
         folder, self.key = Folder(directory / "node"), development_key(20)
-        work = engine == "pow"
+        found = protocol(engine)
+        has_validators = found.rules(found.parameters()).properties.has_validators
         genesis = make_genesis(
             name="one node",
             network=network,
             engine=engine,
-            parameters=EASY_POW if work else {"heartbeat_ms": 0},  # blocks at need only
+            parameters=PARAMETERS.get(engine, {}),
             devnet_profile=True,
-            validators=() if work else (Validator(self.key.address, 1, "alone"),),
+            validators=(Validator(self.key.address, 1, "alone"),) if has_validators else (),
             allocations=[Allocation(key.address, COINS) for key in [*KEYS, FAUCET]],
             faucet=FAUCET.address if faucet else None,
             time_ms=time.time_ns() // 1_000_000 - 60_000,

@@ -29,7 +29,7 @@ from moot.cli.devnet.processes import Fleet, NodeProcess
 from moot.cli.devnet.table import network_table
 from moot.cli.devnet.watch import Agreement, Watcher
 from moot.client.errors import ClientError
-from moot.client.load import LoadGenerator
+from moot.client.load import Goal, LoadGenerator
 from moot.node.config import REST_PORT
 from moot.node.rest.control import Fault
 from wallet.development import development_key
@@ -193,7 +193,14 @@ class Devnet:
             refresh()
         first.cancel()
         verdict = await self._verdict()
-        return self._report(verdict)
+        if self.load is not None and self.load.goal == "committed" and not self._stop.is_set():
+            # The sides have met: what was in a block of the one that lost is looked at again.
+            await self.load.drain(DRAIN_TIMEOUT_S)
+        report = self._report(verdict)
+        if not properties_of(self.plan, self.directory).finalizes:
+            report["converged"] = report["agreement"]
+            report["displaced"] = await self.watcher.displaced()
+        return report
 
     async def _first_transaction(self) -> None:
         """The faucet's gift to the first test account: a newcomer sees a transaction become final
@@ -215,7 +222,10 @@ class Devnet:
 
     async def _run_load(self) -> None:
         keys = [development_key(index) for index in LOAD_ACCOUNTS]
-        self.load = LoadGenerator(self.plan.urls(), keys, self.rate, goal="final")
+        properties = properties_of(self.plan, self.directory)
+        # Where nothing is ever more than likely, what counts is the branch that all end up on.
+        goal: Goal = "committed" if properties.finality == "none" else "final"
+        self.load = LoadGenerator(self.plan.urls(), keys, self.rate, goal=goal)
         async with self._chaos():
             await self.load.run(self.seconds if self.seconds is not None else 86_400)
         self._event("load-stopped")
@@ -251,7 +261,8 @@ class Devnet:
             self._fail(str(error))
 
     async def _verdict(self) -> Agreement | None:
-        if not self.faults.any_yet or self._stop.is_set():
+        finalizes = properties_of(self.plan, self.directory).finalizes
+        if (finalizes and not self.faults.any_yet) or self._stop.is_set():
             return await self.watcher.agreement()
         # Who was away has to catch up, and sides that were cut off have to become one.
         return await self.watcher.agreement_within(MENDED_TIMEOUT_S)

@@ -96,6 +96,14 @@ class Watcher:
                 return found
             await asyncio.sleep(0.1)
 
+    async def displaced(self) -> int:
+        """Transactions that any node lists as displaced, each counted once."""
+        found: set[str] = set()
+        for client in self.clients:
+            with contextlib.suppress(ClientError):
+                found.update(each.txid for each in await client.displaced())
+        return len(found)
+
     async def heads_agree(self) -> bool:
         """For chains that finalize nothing: whether all heads are one block."""
         found = await self.look()

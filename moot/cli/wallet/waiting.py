@@ -35,8 +35,8 @@ def wait_options(function: Function) -> Function:
 class Outcome(NamedTuple):
     """Where a transaction stood when we stopped looking.
 
-    ``state``: sent, pending, committed, final, failed or dropped. ``word``: what the chain calls
-    final ("final" or "confirmed"). ``block`` is empty where it is in none.
+    ``state``: sent, pending, committed, final, failed, displaced or dropped. ``word``: what the
+    chain calls final ("final" or "confirmed"). ``block`` is empty where it is in none.
     """
 
     txid: str
@@ -46,6 +46,8 @@ class Outcome(NamedTuple):
     block: str = ""
     code: str = ""
     waited_s: float = 0.0
+    means: str = ""
+    """What that word is worth, where nothing is final."""
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
@@ -70,8 +72,9 @@ async def follow(
     while True:
         seen = (await node.transaction_statuses([txid]))[0]
         unknown = unknown + 1 if seen.state == "unknown" else 0
-        if seen.state in ("final", "failed"):
-            return await _outcome(node, seen, status.finality)
+        if seen.state in ("final", "failed", "displaced"):
+            found = await _outcome(node, seen, status.finality)
+            return found._replace(means=status.finality_means)
         if unknown >= LOST_AFTER:
             return Outcome(txid, "dropped", status.finality)
         if loop.time() >= deadline:
@@ -90,6 +93,11 @@ def say_outcome(outcome: Outcome, as_json: bool) -> None:
     place = f"in block {outcome.block} at height {outcome.height}"
     if outcome.state == "failed":
         raise Failure(f"it failed ({outcome.code}) {place}; its fee is spent")
+    if outcome.state == "displaced":
+        raise Failure(
+            f"a block of a branch that lost held it, and the branch that won cannot take it "
+            f"({outcome.code}); see `moot node displaced`"
+        )
     if outcome.state == "dropped":
         raise Failure(
             "the node has dropped the transaction: it expired, or better-paying ones came"
@@ -105,3 +113,5 @@ def say_outcome(outcome: Outcome, as_json: bool) -> None:
         click.echo("handed to the node; not waited for")
     else:
         click.echo(plain(f"{outcome.word} {place}"))
+        if outcome.means:
+            click.echo(plain(f"{outcome.word} means: {outcome.means}"))

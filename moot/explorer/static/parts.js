@@ -99,6 +99,7 @@ const CHIPS = {
   failed: ["failed", "bad"],
   side: ["side branch", "bad"],
   dropped: ["dropped", "bad"],
+  displaced: ["displaced", "bad"],
   abreast: ["abreast", "good"],
   "catching up": ["catching up", "open"],
   unknown: ["unknown", "quiet"],

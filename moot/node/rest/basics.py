@@ -55,6 +55,7 @@ class StatusAnswer(msgspec.Struct):
     head: HeadFacts
     finalized: FinalFacts
     finality: str
+    finality_means: str
     syncing: bool
     peers: int
     mempool: MempoolFacts
@@ -83,6 +84,7 @@ def status_answer(context: Context) -> StatusAnswer:
         head=HeadFacts(show_id(head.id), head.height, head.time_ms),
         finalized=FinalFacts(show_id(final.id), final.height),
         finality="final" if core.rules.properties.finalizes else "confirmed",
+        finality_means=core.rules.properties.confirmed,
         syncing=core.sync.syncing,
         peers=len(core.peers),
         mempool=MempoolFacts(len(core.mempool), core.mempool.size_bytes, core.mempool.waiting()),
@@ -251,7 +253,7 @@ class StatusesAnswer(msgspec.Struct):
 
 @table.add("POST", "/moot/transactions/status", StatusesAnswer, body=StatusesBody, errors=(415,))
 async def statuses(context: Context, request: web.Request) -> StatusesAnswer:
-    """Where transactions stand: unknown, pending, committed, final or failed."""
+    """Where transactions stand: unknown, pending, committed, final, failed or displaced."""
     body = await context.json(request, StatusesBody)
     return StatusesAnswer([_state(context, text) for text in body.ids])
 
@@ -264,8 +266,12 @@ def _state(context: Context, text: str) -> TransactionState:
     ledger = context.core.ledger
     located = ledger.transaction(txid)
     if located is None:
-        known = txid in context.core.mempool
-        return TransactionState(text, "pending" if known else "unknown")
+        if txid in context.core.mempool:
+            return TransactionState(text, "pending")
+        displaced = context.core.displaced.get(txid)
+        if displaced is None:
+            return TransactionState(text, "unknown")
+        return TransactionState(text, "displaced", code=displaced.code)
     final = located.height <= ledger.height(ledger.confirmed())
     receipt = located.receipt
     if receipt is None:

@@ -14,6 +14,7 @@ from chain.execution import ActionResult, Receipt
 from chain.hashing import BlockId, parse_id, show_id
 from chain.ledger.reading import Located
 from chain.transaction import ATOMIC, STANDINGS, Action, MembershipVote, Transaction, Transfer
+from moot.node.displaced import Displaced, sentence_of
 from moot.node.rest.context import HEIGHT_DIGITS_MAX, Context, identifier, whole_number
 from moot.node.rest.routes import Problem, Table
 
@@ -212,9 +213,64 @@ async def transaction(context: Context, request: web.Request) -> TransactionFact
     if located is not None:
         return _located(context, located)
     waiting = core.mempool.get(txid)
+    if waiting is None and (gone := core.displaced.get(txid)) is not None:
+        return _displaced(context, gone)
     if waiting is None:
         raise Problem(404, "unknown-transaction", "this node knows no such transaction")
     return _transaction(context, waiting, None, None)
+
+
+def _displaced(context: Context, gone: Displaced) -> TransactionFacts:
+    """As in the block that held it, which lies on a branch that lost."""
+    found = context.core.displaced.transaction(gone)
+    if found is None:
+        raise Problem(404, "unknown-transaction", "it was displaced; its block is not kept here")
+    facts = _transaction(context, found, None, None)
+    facts.state, facts.code, facts.sentence = "displaced", gone.code, sentence_of(gone)
+    return facts
+
+
+class DisplacedFacts(msgspec.Struct):
+    """``block``, ``height``: what held it, on a branch that lost. ``rival``: the transaction that
+    has its place now (the same sender and nonce), or empty."""
+
+    txid: str
+    sender: str
+    nonce: int
+    block: str
+    height: int
+    code: str
+    sentence: str
+    rival: str
+    at_ms: int
+
+
+class DisplacedAnswer(msgspec.Struct):
+    displaced: list[DisplacedFacts]
+
+
+@table.add("GET", "/moot/displaced", DisplacedAnswer)
+async def displaced(context: Context, request: web.Request) -> DisplacedAnswer:
+    """What a losing branch had taken and the winning one cannot take.
+
+    The newest 1,000, oldest first. Always empty where blocks are final.
+    """
+    return DisplacedAnswer(
+        [
+            DisplacedFacts(
+                show_id(each.txid),
+                context.show(each.sender),
+                each.nonce,
+                show_id(each.block_id),
+                each.height,
+                each.code,
+                sentence_of(each),
+                show_id(each.rival) if each.rival else "",
+                each.at_ms,
+            )
+            for each in context.core.displaced.all()
+        ]
+    )
 
 
 def _located(context: Context, located: Located) -> TransactionFacts:
@@ -325,7 +381,8 @@ async def search(context: Context, request: web.Request) -> SearchAnswer:
         identity = parse_id(text)
         if ledger.knows(identity):
             return SearchAnswer("block", f"/block/{show_id(identity)}")
-        if identity in context.core.mempool or ledger.transaction(identity) is not None:
+        known = identity in context.core.mempool or context.core.displaced.get(identity)
+        if known or ledger.transaction(identity) is not None:
             return SearchAnswer("transaction", f"/tx/{show_id(identity)}")
     with contextlib.suppress(Invalid):
         shown = context.show(parse_address(text, context.prefix))

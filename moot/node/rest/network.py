@@ -83,6 +83,8 @@ class PropertiesFacts(msgspec.Struct):
     finalizes: bool
     permissioned: bool
     needs: str
+    confirmed: str = ""
+    """Where nothing is final: what "confirmed" is worth."""
 
 
 class ConsensusAnswer(msgspec.Struct):
@@ -132,6 +134,7 @@ async def consensus(context: Context, request: web.Request) -> ConsensusAnswer:
             finalizes=properties.finalizes,
             permissioned=properties.permissioned,
             needs=properties.needs,
+            confirmed=properties.confirmed,
         ),
     )
 

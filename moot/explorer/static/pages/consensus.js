@@ -7,7 +7,19 @@ import { h, update } from "../dom.js";
 import { whole } from "../format.js";
 import { onFrame, run } from "../live.js";
 import { rests } from "../rest.js";
-import { addressLink, empty, facts, figure, label, parts, section, table, word } from "../parts.js";
+import {
+  addressLink,
+  empty,
+  facts,
+  figure,
+  label,
+  number,
+  parts,
+  section,
+  table,
+  txLink,
+  word,
+} from "../parts.js";
 
 const LOG_MAX = 200;
 const TIGHT_COLUMNS = 5; // what a phone shows side by side
@@ -121,7 +133,28 @@ function claims({ properties }) {
     ["Finality", properties.finality],
     ["Members", properties.permissioned ? "those that the chain lists" : "anyone"],
     ["Needs", properties.needs],
+    ...(properties.confirmed ? [["Confirmed means", properties.confirmed]] : []),
   ]);
+}
+
+const DISPLACED = [
+  { name: "Transaction", cell: (tx) => txLink(tx.txid) },
+  { name: "Was at height", end: true, cell: (tx) => number(whole(tx.height)) },
+  { name: "Why", cell: (tx) => tx.sentence },
+  { name: "In its place", cell: (tx) => (tx.rival ? txLink(tx.rival) : "-") },
+];
+
+/** Where nothing is final: what a branch that lost had taken, and the winning one cannot take. */
+function displacedSection({ properties }, displaced) {
+  if (properties.finalizes) return null;
+  return section(
+    "Displaced transactions",
+    displaced.length === 0
+      ? empty("None: whatever left the chain with a branch that lost was included again.")
+      : table("Displaced transactions, newest first", DISPLACED, displaced.toReversed(), {
+          keyOf: (tx) => tx.txid,
+        }),
+  );
 }
 
 /** The log of what the engine does; it keeps its own state, and can be held still for reading. */
@@ -195,13 +228,14 @@ export function start() {
   run({
     kinds: ["head", "final", "consensus", "peer"],
     load: async () => {
-      const [status, consensus, reasons] = await Promise.all([
+      const [status, consensus, reasons, { displaced }] = await Promise.all([
         get("/moot/status"),
         get("/moot/consensus"),
         get("/moot/why"),
+        get("/moot/displaced"),
       ]);
       parts.remember(status);
-      return { status, consensus, reasons };
+      return { status, consensus, reasons, displaced };
     },
     show: (found) => {
       const { consensus } = found;
@@ -219,6 +253,7 @@ export function start() {
             "facts close",
           ),
         ),
+        displacedSection(consensus, found.displaced),
         log.isConnected ? log.cloneNode(false) : log,
         section("What it promises", claims(consensus)),
       ];

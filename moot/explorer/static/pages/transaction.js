@@ -45,20 +45,23 @@ function follow(id) {
   };
 }
 
+const lost = (tx) => ["dropped", "displaced"].includes(tx.state);
 const settled = (tx) => ["final", "confirmed", "failed"].includes(tx.state);
 
 function timeline({ tx, status }) {
   const depth = tx.height === null ? 0 : status.head.height - tx.height + 1;
   const word = finalWord();
   const steps =
-    tx.state === "dropped"
+    lost(tx)
       ? [
           ["done", "Waiting", "it waited in this node’s mempool"],
-          [
-            "bad",
-            "Dropped",
-            tx.sentence ? `this node dropped it: ${tx.sentence}` : "this node no longer has it",
-          ],
+          tx.state === "displaced"
+            ? ["bad", "Displaced", tx.sentence]
+            : [
+                "bad",
+                "Dropped",
+                tx.sentence ? `this node dropped it: ${tx.sentence}` : "this node no longer has it",
+              ],
         ]
       : [
           [
@@ -86,7 +89,7 @@ function timeline({ tx, status }) {
             settled(tx)
               ? word === "final"
                 ? "it stays as it is"
-                : "deep enough, by this node’s rule"
+                : status.finality_means || "deep enough, by this node’s rule"
               : "",
           ],
         ];
