@@ -116,6 +116,8 @@ class RaftEngine(Spokesman):
                 "the database lost blocks that were written with the record"
             )
             self._replace(tip=self._final, height=view.height(self._final))
+            if not record.height and not self._record.height:
+                self._written = self._record  # both are genesis
         if view.head() != self._record.tip:
             self._emit(SetHead(self._record.tip))
         self._contact_ms = self._now.steady_ms

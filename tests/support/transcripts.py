@@ -94,7 +94,7 @@ class Transcript:
         lines += [f"    participant {number} as node {number}" for number in numbers]
         for _, speaker, listener, what in self.said:
             targets = [n for n in numbers if n != speaker] if listener is None else [listener]
-            for target in targets:
+            for target in (one for one in targets if one != speaker):
                 lines.append(f"    {speaker}->>{target}: {what}")
         return "\n".join(lines) + "\n"
 
