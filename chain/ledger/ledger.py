@@ -63,6 +63,9 @@ from chain.state.accounts import VALIDATORS_KEY, get_validators
 from chain.state.tree import StateTree
 from chain.storage import Store
 
+FLUSH_DEPTH: Final = 64
+"""Blocks below the head that stay in memory where nothing is final: ten times the depth at which
+the devnet calls a block confirmed, so that what is undone on disk is rare."""
 FLUSH_BLOCKS: Final = 16
 """Blocks that one move of the base takes together: their hot accounts are written once, and the
 sync (0.2 to 10 ms) is shared. So many are executed again after a crash."""
@@ -95,7 +98,7 @@ class Ledger(Reading):
         verifier: Verifier,
         finalizes: bool,
         membership: Callable[[Era], MembershipRules],
-        flush_depth: int = 64,
+        flush_depth: int = FLUSH_DEPTH,
         flush_blocks: int = FLUSH_BLOCKS,
     ) -> None:
         """Raises ForeignStore (another chain's database), DamagedStore, StoreFailure."""

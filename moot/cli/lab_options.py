@@ -77,6 +77,18 @@ def run_options(function: Function) -> Function:
                 default="",
                 help="How they lie, names with commas; default: the seed draws that.",
             ),
+            click.option(
+                "--delay",
+                default="",
+                metavar="LOW-HIGH",
+                help="Milliseconds that a healthy link takes; default: the seed draws them.",
+            ),
+            click.option(
+                "--flush-depth",
+                default=None,
+                type=click.IntRange(min=1),
+                help="Blocks kept in memory where nothing is final; default: the seed draws that.",
+            ),
             click.option("--mutant", default=None, help="A planted mistake, by its name."),
         )
     ):
@@ -95,6 +107,8 @@ def options_from(
     real_signer: bool,
     liars: int,
     liar_kinds: str,
+    delay: str,
+    flush_depth: int | None,
     mutant: str | None,
 ) -> RunOptions:
     """Checked options. Raises UnknownEngine, UnknownFault, BadParameter."""
@@ -111,7 +125,22 @@ def options_from(
         liar_kinds=tuple(name for name in liar_kinds.split(",") if name) or None,
         mutant=mutant,
         load_tps=tps,
+        delay_ms=delay_from(delay),
+        flush_depth=flush_depth,
     )
+
+
+def delay_from(text: str) -> tuple[int, int] | None:
+    """What ``--delay`` names, in milliseconds. Raises BadParameter."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text)
+    if found is None:
+        raise click.BadParameter(f"--delay {text!r} is neither a number nor a range such as 50-200")
+    low, high = int(found[1]), int(found[2] or found[1])
+    if low > high:
+        raise click.BadParameter(f"--delay {text!r}: the least is more than the greatest")
+    return (low, high)
 
 
 def fault_names(text: str) -> tuple[str, ...] | None:

@@ -50,6 +50,8 @@ def options_of(mutant: Mutant, seed: int) -> RunOptions:
         liars=len(mutant.liars),
         liar_kinds=mutant.liars or None,
         load_tps=mutant.load_tps,
+        delay_ms=mutant.delay_ms,
+        flush_depth=mutant.flush_depth,
         mutant=mutant.name,
     )
 

@@ -13,6 +13,7 @@ from chain.hashing import ZERO_HASH
 from chain.manifest import EXTRA_NONCE_SIZE
 from chain.merkle import merkle_root
 from consensus.contract import WorkRules
+from consensus.pow.rules import PowRules
 from moot.node.core import NodeCore
 
 Forge = Callable[[NodeCore, Block, random.Random], Block | None]
@@ -20,6 +21,9 @@ Forge = Callable[[NodeCore, Block, random.Random], Block | None]
 
 FAR_MS = 3 * 3_600_000
 """How far in the future a lying miner dates its blocks: beyond Bitcoin's two hours."""
+
+ROLLED_S = 6_000
+"""Within those two hours."""
 
 
 def twin_of(core: NodeCore, block: Block, rng: random.Random) -> Block:
@@ -84,6 +88,18 @@ def from_the_future(core: NodeCore, block: Block, rng: random.Random) -> Block:
     return _closed(core, msgspec.structs.replace(block, manifest=manifest))
 
 
+def rolled(core: NodeCore, block: Block, rng: random.Random) -> Block | None:
+    """Its header is ahead of its manifest as far as a miner may roll it; or, where the median of
+    the last headers has got ahead of the parent, it goes back below that median."""
+    if not isinstance(core.rules, PowRules):
+        return None
+    parent = core.ledger.header(block.previous)
+    if core.rules.earliest_time_s(core.ledger, parent.id) <= parent.time_ms // 1_000 + 1:
+        return _closed(core, block, ahead_s=ROLLED_S)
+    manifest = msgspec.structs.replace(block.manifest, time_ms=parent.time_ms + 1)
+    return executed(core, msgspec.structs.replace(block, manifest=manifest))
+
+
 def duplicated_leaf(block: Block) -> Block | None:
     """Another body under the very same id (CVE-2012-2459); None where the tree is even."""
     if len(block.leaves) < 3 or len(block.leaves) % 2 == 0:
@@ -111,22 +127,27 @@ def executed(core: NodeCore, block: Block) -> Block:
     return _closed(core, msgspec.structs.replace(block, manifest=changed))
 
 
-def _assembled(block: Block, bits: int) -> Block:
+def _assembled(block: Block, bits: int, ahead_s: int = 0) -> Block:
     leaves = (block.manifest.leaf, *(transaction.id for transaction in block.transactions))
     header = msgspec.structs.replace(
         block.header,
         merkle_root=merkle_root(leaves),
-        time_s=block.manifest.time_ms // 1_000,
+        time_s=block.manifest.time_ms // 1_000 + ahead_s,
         bits=bits,
     )
     return msgspec.structs.replace(block, header=header)
 
 
 def _closed(
-    core: NodeCore, block: Block, *, bits: int | None = None, wants_work: bool = True
+    core: NodeCore,
+    block: Block,
+    *,
+    bits: int | None = None,
+    wants_work: bool = True,
+    ahead_s: int = 0,
 ) -> Block:
     """The header that fits the rest; with its work done, or pointedly not."""
-    whole = _assembled(block, block.header.bits if bits is None else bits)
+    whole = _assembled(block, block.header.bits if bits is None else bits, ahead_s)
     if not isinstance(core.rules, WorkRules):
         return whole
     target = core.rules.target(whole.header.bits)

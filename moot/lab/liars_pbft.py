@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from chain.block import Block
 from chain.hashing import ZERO_HASH, BlockId
-from consensus.contract import Effect, Send
+from consensus.contract import Effect, Event, MessageReceived, Send
 from consensus.pbft.messages import (
     Commit,
     CommitCertificate,
@@ -21,7 +21,7 @@ from consensus.pbft.messages import (
     ViewChange,
 )
 from moot.lab import liars_blocks
-from moot.lab.liars import Liar, liar_kind, spoken
+from moot.lab.liars import HELD_MAX, Liar, liar_kind, spoken
 from moot.lab.liars_blocks import Forge
 from moot.lab.node import SimulatedNode
 from p2p.wire import BlockBody, GetBlocks, PeerMessage
@@ -225,6 +225,52 @@ class Forger(Liar):
         signatures = (SignedBy(self.me, own.signature),) * copies
         forged = Decided(CommitCertificate(view, height, block, signatures))
         return [effect, *(Send(peer, forged) for peer in self.peers)]
+
+
+@liar_kind("lone-voice", PBFT)
+class LoneVoice(Liar):
+    """Asks for the view after each that it hears of, as soon as it hears of it."""
+
+    def __init__(self, laboratory: Laboratory, node: SimulatedNode) -> None:
+        super().__init__(laboratory, node)
+        self._heard: PrePrepare | NewView | ViewChange | None = None
+        node.observers.append(self._hear)
+
+    def _hear(self, thing: Event | Effect) -> None:
+        if not isinstance(thing, MessageReceived) or thing.sender == self.me:
+            return
+        if isinstance(thing.message, (PrePrepare, NewView, ViewChange)):
+            self._heard = thing.message
+
+    def rewrite(self, effect: Effect) -> Iterable[Effect]:
+        heard, self._heard = self._heard, None
+        if heard is None:
+            return (effect,)
+        parent = self.node.running.ledger.finalized()
+        asked = ViewChange(heard.view + 1, heard.height, parent, None, self.me)
+        return [*self.say(self.peers, asked), effect]
+
+
+@liar_kind("phase-shifter", PBFT)
+class PhaseShifter(Liar):
+    """Passes the others' prepares on as their commits, under the signatures that they gave."""
+
+    def __init__(self, laboratory: Laboratory, node: SimulatedNode) -> None:
+        super().__init__(laboratory, node)
+        self._shifted: list[Commit] = []
+        node.observers.append(self._hear)
+
+    def _hear(self, thing: Event | Effect) -> None:
+        if isinstance(thing, MessageReceived) and isinstance(thing.message, Prepare):
+            said = thing.message
+            if said.sender != self.me and len(self._shifted) < HELD_MAX:
+                self._shifted.append(
+                    Commit(said.view, said.height, said.block_id, said.sender, said.signature)
+                )
+
+    def rewrite(self, effect: Effect) -> Iterable[Effect]:
+        shifted, self._shifted = self._shifted, []
+        return [effect, *(Send(peer, commit) for commit in shifted for peer in self.peers)]
 
 
 @liar_kind("impersonator", PBFT)

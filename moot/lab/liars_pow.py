@@ -43,6 +43,8 @@ class BadBlockMaker(Liar):
     """Announces a bad block beside each one that it finds, and serves it to those who ask."""
 
     forges: tuple[Forge, ...] = ()
+    thrown_away = 0.7
+    """How often it keeps the good block to itself."""
 
     def __init__(self, laboratory: Laboratory, node: SimulatedNode) -> None:
         super().__init__(laboratory, node)
@@ -53,7 +55,7 @@ class BadBlockMaker(Liar):
             bad = self.rng.choice(self.forges)(self.node.running, effect.block, self.rng)
             if bad is not None:
                 self._announce(bad)
-                if self.rng.random() < 0.7:
+                if self.rng.random() < self.thrown_away:
                     return ()  # and the good one it throws away
         return (effect,)
 
@@ -94,3 +96,11 @@ class TimestampLiar(BadBlockMaker):
     """Dates its blocks hours ahead (Culubas 2011; Verge 2018)."""
 
     forges = (liars_blocks.from_the_future,)
+
+
+@liar_kind("header-roller", WORK)
+class HeaderRoller(BadBlockMaker):
+    """Dates headers ahead as far as is allowed, and back again (BIP113; the time warp)."""
+
+    forges = (liars_blocks.rolled,)
+    thrown_away = 1.0

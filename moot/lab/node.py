@@ -134,6 +134,9 @@ class SimulatedNode:
         self.core: NodeCore | None = None
         self.starts = 0
         self.is_honest = True
+        self.flush: tuple[int, int] | None = None
+        """Blocks that the ledger keeps in memory, and by how many its base moves; None: the
+        production node's."""
         # Clocks and pace.
         self.clock_skew_ms = 0
         self.drift_ppm = 0
@@ -193,7 +196,7 @@ class SimulatedNode:
         era = self.genesis.eras[0]
         found = protocol(era.engine)
         install_staged(self.store, self.genesis)
-        ledger = EraBook().open_ledger(self.store, self.genesis, self.verifier)
+        ledger = EraBook().open_ledger(self.store, self.genesis, self.verifier, *(self.flush or ()))
         if not self._initialised:
             # A crash in here leaves a folder that is not complete; its owner begins again.
             ledger.persist(found.first_record(ledger.chain_id), ())

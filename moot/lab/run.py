@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from chain.errors import Invalid
 from chain.hashing import BlockId
 from chain.ledger import Ledger, genesis_block
 from chain.ledger.reading import CONFIRMATION_DEPTH
 from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
 from consensus.registry import era_parameters, protocol
-from moot.lab.checkers import Agreement, Auditor, Bounds, Clock, ForkChoice, Speech
+from moot.lab.checkers import (
+    Agreement,
+    Auditor,
+    Bounds,
+    Clock,
+    ForkChoice,
+    Returned,
+    Speech,
+    check_indexes,
+)
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
 from moot.lab.faults import Faults, chosen_kinds
@@ -46,6 +56,10 @@ CONVERGENCE_MS: Final = 30_000
 """Where nothing is final: how long the nodes have to agree on the branch, once it is healed."""
 OPERATIONS_PER_MINUTE_MIN: Final = 6
 """A run with fewer acknowledged payments a minute has shown nothing."""
+FLUSHES: Final = ((64, 16), (16, 4), (8, 2), (1, 1))
+"""Where nothing is final: how many blocks stay in memory (at least as many as confirm one), and by
+how many the base moves. Short runs with the production node's (the first) never take back what is
+on disk already."""
 FIND_MS: Final = 1_000
 """Mean time between blocks under work, in the whole network."""
 
@@ -57,7 +71,9 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     draws which kinds come and how often; else exactly these (moot.lab.faults.KINDS). ``liars``: how
     many nodes lie; ``liar_kinds``: how (moot.lab.liars), None: the seed draws that. ``mutant``: a
     planted mistake (moot.lab.mutants).
-    ``load_tps``: payments a second.
+    ``load_tps``: payments a second. ``delay_ms``: least and greatest delay of a link that nothing
+    is wrong with; None: the seed draws it. ``flush_depth``: blocks that a ledger without finality
+    keeps in memory, also drawn if None.
     """
 
     engine: str
@@ -71,6 +87,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     liar_kinds: tuple[str, ...] | None = None
     mutant: str | None = None
     load_tps: float = 2.0
+    delay_ms: tuple[int, int] | None = None
+    flush_depth: int | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -142,10 +160,13 @@ class Laboratory:
         self.agreement = Agreement(self.findings, self.auditor.audit, self.auditor.audit_proof)
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}
+        self.returned: dict[bytes, Returned] = {}
+        self._set_flush_depth()
         self._script = script
         self.bearable = options.nodes if self.is_beyond else self._bearable()
         rng = self.world.rng("faults")
-        self.delay_ms = rng.choice(BASE_DELAYS_MS) if script is None else script.delay_ms
+        drawn = rng.choice(BASE_DELAYS_MS) if options.delay_ms is None else options.delay_ms
+        self.delay_ms = drawn if script is None else script.delay_ms
         self.faults = Faults(
             self.world,
             self.network,
@@ -171,6 +192,19 @@ class Laboratory:
         calm = 1.0 if options.faults is not None else 2 ** chance.uniform(0, 3)
         swarm = Swarm(self.world, self.nodes, self.faults, kinds, rng, calm)
         self.world.after(WARM_UP_MS, swarm.start, STEP)
+
+    def _set_flush_depth(self) -> None:
+        """Where nothing is final. Raises Invalid: what is confirmed must be at hand."""
+        if self.properties.finalizes:
+            return
+        depth, blocks = self.world.rng("flush").choice(FLUSHES)
+        least, chosen = self._confirming_blocks(), self.options.flush_depth
+        if chosen is not None and chosen < least:
+            raise Invalid(
+                "flush-depth", f"{chosen} blocks in memory are fewer than the {least} that confirm"
+            )
+        for node in self.nodes:
+            node.flush = (max(depth, least), blocks) if chosen is None else (chosen, 1)
 
     def _bearable(self) -> int:
         """How many nodes may forget: f, less those that lie."""
@@ -211,6 +245,7 @@ class Laboratory:
         self.faults.clocks_matter = self.properties.synchrony == "clocks"
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
+            self.returned[node.key] = Returned(node, self.findings)
             Speech(node, self.findings)
             Clock(node, self.findings)
             node.observers.append(self._count)
@@ -233,6 +268,7 @@ class Laboratory:
         with node.store.looked_at():
             self.agreement.look(node)
             self.forks[node.key].look()
+            self.returned[node.key].look()
 
     def _look_around(self) -> None:
         self.world.after(1_000, self._look_around)
@@ -281,6 +317,9 @@ class Laboratory:
                 assert block is not None, "the head's branch has no gaps"
                 self.auditor.audit(block, None, self.world.now_ms)
         self.auditor.count(self.world.now_ms)
+        users = [user.address for user in self.cluster.users]
+        for node in up:
+            check_indexes(node, users, self.findings)
         # A branch may overtake another that was confirmed by policy only; then it is no fault.
         deepest = self.findings.exercised["reorganisation_depth_max"]
         may_be_reverted = not ledger.finalizes and deepest >= self._confirming_blocks()
@@ -466,6 +505,10 @@ def command_of(options: RunOptions, commit: str = "") -> str:
         words.append(f"--faults {','.join(options.faults) or 'none'}")
     if options.load_tps != default.load_tps:
         words.append(f"--tps {options.load_tps:g}")
+    if options.delay_ms is not None:
+        words.append(f"--delay {options.delay_ms[0]}-{options.delay_ms[1]}")
+    if options.flush_depth is not None:
+        words.append(f"--flush-depth {options.flush_depth}")
     words += [f"--set {key}={value}" for key, value in sorted(options.parameters.items())]
     if options.real_signer:
         words.append("--real-signer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from chain.genesis import Era, Genesis
 from chain.hashing import BlockId
 from chain.ledger import Ledger
+from chain.ledger.ledger import FLUSH_BLOCKS, FLUSH_DEPTH
 from chain.membership import MembershipRules
 from chain.signatures import Verifier
 from chain.storage import Store
@@ -47,13 +48,22 @@ class EraBook:
         if isinstance(self.rules(ledger.params(ledger.head())), ConfirmationRules):
             ledger.confirm_by(confirmed)
 
-    def open_ledger(self, store: Store, genesis: Genesis, verifier: Verifier) -> Ledger:
+    def open_ledger(
+        self,
+        store: Store,
+        genesis: Genesis,
+        verifier: Verifier,
+        flush_depth: int = FLUSH_DEPTH,
+        flush_blocks: int = FLUSH_BLOCKS,
+    ) -> Ledger:
         """The ledger of a chain, under what the rules of its eras say.
 
         Raises what ``rules`` and Ledger raise.
         """
         finalizes = self.rules(genesis.eras[0]).properties.finalizes
-        return Ledger(store, genesis, verifier, finalizes, self.membership)
+        return Ledger(
+            store, genesis, verifier, finalizes, self.membership, flush_depth, flush_blocks
+        )
 
     def protocol(self, era: Era) -> EngineProtocol:
         return registry.protocol(era.engine)

@@ -12,6 +12,7 @@ from moot.lab.checkers.books import BookKeeper, Books
 from moot.lab.checkers.bounds import Bounds
 from moot.lab.checkers.clock import Clock
 from moot.lab.checkers.forks import ForkChoice
+from moot.lab.checkers.returned import Returned, check_indexes
 from moot.lab.checkers.speech import Speech
 
 __all__ = [
@@ -22,5 +23,7 @@ __all__ = [
     "Bounds",
     "Clock",
     "ForkChoice",
+    "Returned",
     "Speech",
+    "check_indexes",
 ]

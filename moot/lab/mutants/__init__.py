@@ -45,6 +45,8 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     liars: tuple[str, ...] = ()
     parameters: Mapping[str, int | str] = {}
     load_tps: float = 4.0
+    delay_ms: tuple[int, int] | None = None
+    flush_depth: int | None = None
 
     def apply(self) -> AbstractContextManager[None]:
         """While it lasts the mistake is in the production code. Raises MutantGone."""

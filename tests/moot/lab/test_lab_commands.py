@@ -132,6 +132,8 @@ def test_a_campaign_that_was_cut_off_goes_on(
         (("campaign", "--nodes", "7-4"), "is no range"),
         (("campaign", "--nodes", "many"), "neither a number nor a range"),
         (("simulate", "--set", "novalue"), "is not KEY=VALUE"),
+        (("simulate", "--delay", "slow"), "neither a number nor a range"),
+        (("simulate", "--delay", "200-50"), "the least is more than the greatest"),
     ],
 )
 def test_mistakes_get_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:

@@ -1,0 +1,126 @@
+"""Reorganisations: what the branch left behind held, and the new one does not, waits again.
+
+And the indexes of the chain are those of its blocks, however often blocks were taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from chain.address import Address
+from chain.errors import InvalidTransaction
+from chain.hashing import BlockId, TxId, show_id
+from chain.ledger import Ledger
+from chain.transaction import Transaction, Transfer
+from moot.lab.node import SimulatedNode
+from moot.lab.planting import judged_honestly
+from moot.lab.report import Findings
+
+HISTORY_PAGE: Final = 100
+
+
+class Returned:
+    """For one node: no payment is forgotten because the block that held it lost."""
+
+    def __init__(self, node: SimulatedNode, findings: Findings) -> None:
+        self._node = node
+        self._findings = findings
+        self._head: BlockId | None = None
+        node.started.append(self._begin)
+
+    def _begin(self, node: SimulatedNode) -> None:
+        self._head = None  # what waits is kept in memory only, and dies with the node
+
+    @judged_honestly
+    def look(self) -> None:
+        """When the node has done all that it had to do."""
+        core = self._node.running
+        before, self._head = self._head, core.ledger.head()
+        if before is None or core.ledger.descends(self._head, before):
+            return
+        height = core.ledger.height(self._head)
+        now_ms = self._node.clock().steady_ms
+        for transaction in left_behind(core.ledger, before, self._head):
+            if transaction.id in core.mempool or core.ledger.transaction(transaction.id):
+                continue
+            try:
+                core.mempool.check(transaction, core.ledger, height, now_ms)
+            except InvalidTransaction:
+                continue  # another one took its place, or it has expired
+            self._findings.violated(
+                "returned",
+                f"{self._node.name} forgot {show_id(transaction.id)} when its block lost at "
+                f"height {height}",
+                self._node.world.now_ms,
+            )
+
+
+def left_behind(ledger: Ledger, before: BlockId, head: BlockId) -> Iterator[Transaction]:
+    """Transactions of the blocks that ``before`` has and ``head`` has not, newest block first."""
+    fork = min(ledger.height(before), ledger.height(head))
+    while ledger.ancestor(before, fork) != ledger.ancestor(head, fork):
+        fork -= 1
+    for height in range(ledger.height(before), fork, -1):
+        block = ledger.block(ledger.ancestor(before, height))
+        if block is not None:  # else pruned meanwhile: a very deep one
+            yield from block.transactions
+
+
+@judged_honestly
+def check_indexes(node: SimulatedNode, addresses: Iterable[Address], findings: Findings) -> None:
+    """What a ledger tells of transactions and accounts is what its blocks hold.
+
+    ``addresses``: of accounts that mine nothing.
+    """
+    ledger = node.running.ledger
+    places: dict[TxId, int] = {}
+    touched: dict[Address, list[tuple[int, TxId]]] = {address: [] for address in addresses}
+    for height in range(1, ledger.height(ledger.head()) + 1):
+        block_id = ledger.id_at(height)
+        block = None if block_id is None else ledger.block(block_id)
+        receipts = ledger.receipts(block_id) if block_id is not None else None
+        assert block is not None and receipts is not None, "the head's branch has no gaps"
+        for transaction, receipt in zip(block.transactions, receipts, strict=True):
+            places[transaction.id] = height
+            paid = [
+                action.recipient
+                for action, result in zip(transaction.actions, receipt.results, strict=True)
+                if isinstance(action, Transfer) and result.ok
+            ]
+            for address in dict.fromkeys((transaction.sender, *paid)):
+                if address in touched:
+                    touched[address].append((height, transaction.id))
+
+    def violated(what: str) -> None:
+        findings.violated("indexes", f"{node.name}: {what}", node.world.now_ms)
+
+    for txid, height in places.items():
+        located = ledger.transaction(txid)
+        if located is None or located.height != height:
+            violated(f"{show_id(txid)} of height {height} is not where the index says")
+    for address, expected in touched.items():
+        try:
+            told = history_of(ledger, address)
+        except (AssertionError, IndexError):
+            violated("an account's history names what is not in the chain")
+            continue
+        heights = [height for height, _ in told]
+        if heights != sorted(heights, reverse=True) or sorted(told) != sorted(expected):
+            violated(f"an account's history has {len(told)} entries, its chain {len(expected)}")
+        allocated = sum(each.address == address for each in ledger.genesis.allocations)
+        counted = ledger.address_stats(address).tx_count - allocated
+        if counted != len(expected):
+            violated(f"an account counts {counted} transactions, its chain {len(expected)}")
+
+
+def history_of(ledger: Ledger, address: Address) -> list[tuple[int, TxId]]:
+    """All of an account's history by height and transaction, rewards left out, newest first."""
+    found: list[tuple[int, TxId]] = []
+    before: tuple[int, int] | None = None
+    while page := ledger.history(address, before=before, count=HISTORY_PAGE):
+        before = (page[-1].height, page[-1].position)
+        found += [
+            (each.height, each.transaction.id) for each in page if each.transaction is not None
+        ]
+    return found
