@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -103,16 +102,11 @@ def _show(found: list[Catch]) -> None:
 
 def _schedule(catch: Catch) -> str:
     """What is left of what was done: faults, payments, liars; and of the nodes."""
-    if catch.case is None:
+    if catch.shrunk_events is None:
         return ""
-    script = catch.case.script
-    kinds = Counter(each.step.text.split()[0] for each in script.steps)
-    words = [f"{node} {kind}" for node, kind in script.liars]
-    words += [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.items()]
     short = "" if catch.minimal else " at most"
-    if script.healing != "none":
-        words.append("the healing")
-    return f"{script.events}{short}: {', '.join(words) or 'nothing'}; {catch.shrunk_nodes} nodes"
+    needs = ", ".join(catch.needs) or "nothing"
+    return f"{catch.shrunk_events}{short}: {needs}; {catch.shrunk_nodes} nodes"
 
 
 @click.command()

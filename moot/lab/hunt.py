@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import msgspec
 
 from moot.lab.mutants import Mutant
-from moot.lab.recording import Case
 from moot.lab.run import RunOptions, command_of, run
+from moot.lab.scenario import scenario_of
+from moot.lab.scenario_text import format_scenario
 from moot.lab.shrink_run import shrink_run
+from moot.lab.steps import Script
 
 SEEDS_MAX: Final = 200
 TRIALS_MAX: Final = 120
@@ -21,7 +24,8 @@ class Catch(msgspec.Struct, frozen=True):
 
     ``shrunk_events``: faults, payments and liars in the shortest schedule that still fails (0: the
     mistake shows by itself); None: not shrunk. ``minimal``: none of them can be left out.
-    ``shrunk_nodes``: how many nodes it needs. ``case``: that schedule.
+    ``needs``: what they are, and whether the healing is needed. ``shrunk_nodes``: how many nodes.
+    ``scenario``: that schedule as the text of a file for `moot lab scenario`.
     """
 
     name: str
@@ -33,7 +37,8 @@ class Catch(msgspec.Struct, frozen=True):
     shrunk_nodes: int | None = None
     minimal: bool = False
     trials: int = 0
-    case: Case | None = None
+    needs: tuple[str, ...] = ()
+    scenario: str = ""
     message: str = ""
     replay: str = ""
 
@@ -85,5 +90,16 @@ def _shrunk(catch: Catch, options: RunOptions) -> Catch:
         shrunk_nodes=shrunk.case.options.nodes,
         minimal=shrunk.minimal,
         trials=shrunk.trials,
-        case=shrunk.case,
+        needs=needs_of(shrunk.case.script),
+        scenario=format_scenario(scenario_of(shrunk.case, catch.name, catch.checker)),
     )
+
+
+def needs_of(script: Script) -> tuple[str, ...]:
+    """What is done to a run, by kind, in the order in which each comes first."""
+    kinds = Counter(each.step.text.split()[0] for each in script.steps)
+    words = [f"{name} {kind}" for name, kind in script.liars]
+    words += [f"{count} {kind}" if count > 1 else kind for kind, count in kinds.items()]
+    if script.healing != "none":
+        words.append("the healing")
+    return tuple(words)

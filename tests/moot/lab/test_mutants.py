@@ -14,6 +14,8 @@ from moot.cli.lab_mutants import catches, mutants
 from moot.lab.hunt import hunt, options_of
 from moot.lab.mutants import Mutant, UnknownMutant, all_mutants, find_mutant
 from moot.lab.run import run
+from moot.lab.scenario import run_scenario
+from moot.lab.scenario_text import parse_scenario
 from moot.lab.steps import Crash, Pay
 
 SEEDS = 24
@@ -50,16 +52,19 @@ def test_a_mutant_is_caught_and_its_run_repeats() -> None:
 def test_shrinking_leaves_out_the_faults_that_are_not_needed() -> None:
     catch = hunt(find_mutant("fees-vanish"), 1)
     assert catch.minimal and catch.shrunk_nodes == 1
-    assert catch.case is not None
-    assert [type(each.step) for each in catch.case.script.steps] == [Pay], "a fee is needed"
+    kept = parse_scenario(catch.scenario)
+    assert [type(each.step) for each in kept.script.steps] == [Pay], "a fee is needed"
+    assert catch.needs == ("pay",)
+    assert run_scenario(kept).passed, "it expects the violation, and there it is"
 
 
 @pytest.mark.slow
 def test_shrinking_keeps_a_fault_that_is_needed() -> None:
     catch = hunt(find_mutant("replays-nothing"), SEEDS)
-    assert catch.case is not None and catch.shrunk_events is not None
-    assert catch.shrunk_events < EVENTS_WANTED
-    assert any(isinstance(each.step, Crash) for each in catch.case.script.steps)
+    assert catch.shrunk_events is not None and catch.shrunk_events < EVENTS_WANTED
+    kept = parse_scenario(catch.scenario)
+    assert any(isinstance(each.step, Crash) for each in kept.script.steps)
+    assert run_scenario(kept).passed
 
 
 def test_the_honest_node_passes_what_a_mutant_fails() -> None:

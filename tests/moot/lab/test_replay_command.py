@@ -72,6 +72,17 @@ def test_a_violation_is_shrunk_shown_and_told_by_the_exit_status(
     shown = moot(*RUN, "--shrink", "6", "--trace", str(trace), "--terminal")
     assert shown.exit_code == 1
     assert "after 6 runs: " in shown.stderr and "events" in shown.stderr
+    assert "--output needs --shrink" in moot(*RUN, "--output", "x").output
+    kept = tmp_path / "small.scenario"
+    small = moot(*RUN, "--shrink", "20", "--output", str(kept), "--json")
+    assert small.exit_code == 1
+    text = kept.read_text()
+    assert text.startswith("# moot lab simulate --engine") and "expect violation " in text
+    again = CliRunner().invoke(lab, ["scenario", str(kept), "--json"])
+    assert again.exit_code == 0, "the violation that it expects is there again"
+    (document,) = json.loads(again.stdout)["scenarios"]
+    assert document["passed"] and document["events"] <= 2
+    assert document["outcome"]["violations"]
     with trace.open(encoding="utf-8") as lines:
         events = read_lines(lines).events
     violations = [event.what for event in events if event.kind == "violation"]
