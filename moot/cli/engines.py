@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import msgspec
 from rich.table import Table
@@ -9,6 +11,7 @@ from rich.table import Table
 from consensus.contract import EngineProtocol
 from consensus.registry import engine_names, protocol
 from moot.cli.common import console, json_option, print_json
+from moot.cli.engine_package import package_files, write_package
 
 NODES_SHOWN = (4, 7)
 """Sizes for which f and quorum are shown."""
@@ -41,17 +44,62 @@ def describe(found: EngineProtocol) -> dict[str, object]:
     }
 
 
-@click.command(name="engines")
-@click.argument("name", required=False)
-@json_option
-def engines(name: str | None, as_json: bool) -> None:
-    """List the installed engines, or show one of them.
+class Engines(click.Group):
+    """A group in which the name of an engine stands where a command would: it is shown."""
 
-    Example: moot engines pbft
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "show", self.commands["show"], args
+
+
+@click.group(name="engines", cls=Engines, invoke_without_command=True)
+@json_option
+@click.pass_context
+def engines(context: click.Context, as_json: bool) -> None:
+    """List the installed engines, show one of them, or write one of your own.
+
+    Examples: moot engines
+              moot engines pbft
     """
-    if name is not None:
-        _show_one(describe(protocol(name)), as_json)
-        return
+    if context.invoked_subcommand is None:
+        _list(as_json)
+
+
+@engines.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show what an engine claims, and its parameters.
+
+    Example: moot engines show pbft
+    """
+    _show_one(describe(protocol(name)), as_json)
+
+
+@engines.command()
+@click.argument("name")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write it here [default: ./moot-engine-NAME].",
+)
+def new(name: str, directory: Path | None) -> None:
+    """Write an engine of your own, made from `authority`: a package to install and to change.
+
+    Example: moot engines new mine
+    """
+    found = directory if directory is not None else Path(f"moot-engine-{name}")
+    files = package_files(name, engine_names())
+    write_package(found, files)
+    click.echo(f"{found}: {', '.join(sorted(files))}")
+    click.echo(f"Now: pip install -e {found}, then: moot lab prove {name}")
+
+
+def _list(as_json: bool) -> None:
     found = [describe(protocol(each)) for each in engine_names()]
     if as_json:
         print_json({"engines": found})
