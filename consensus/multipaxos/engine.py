@@ -67,6 +67,8 @@ from consensus.paxos.messages import (
 
 ELECTION_TIMER: Final = "election"
 RENEWAL_TIMER: Final = "renewal"
+LEADS: Final = "leads"
+"""The trace of a node that a majority has promised its ballot to."""
 LEASES_UNANSWERED_MAX: Final = 2
 """Leases without a majority's answer after which a leader resigns: acceptors that only it can
 reach stay bound to it for as long as it goes on."""
@@ -308,7 +310,7 @@ class MultiPaxosEngine(Spokesman):
         self._heights = {}
         self._cancel_election()
         fields = {"height": self._height, "round": proposer.ballot.round}
-        self._emit(Trace("leads", fields))
+        self._emit(Trace(LEADS, fields))
         self._renew()
         return True
 
@@ -404,6 +406,11 @@ class MultiPaxosEngine(Spokesman):
         """Whether nobody else can have been promised a ballot by a majority, at this moment."""
         lease_ms = self._parameters.leader_lease_ms
         return self._leading and self._lease.holds(self._members, self._now.steady_ms, lease_ms)
+
+    def holds_lease(self, now: Now) -> bool:
+        """Whether it may answer reads by itself at this moment of its own clock."""
+        self._now = now
+        return self._holds_lease()
 
     # ----------------------------------------------------------------------------- proposing
 

@@ -22,11 +22,14 @@ from chain.ledger.reading import CONFIRMATION_DEPTH
 from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
 from consensus.registry import era_parameters, protocol
 from moot.lab.checkers import (
+    FOR_ALL_HEIGHTS,
     Agreement,
     Auditor,
     Bounds,
     Clock,
     ForkChoice,
+    Leases,
+    Promises,
     Returned,
     Speech,
     check_indexes,
@@ -248,8 +251,11 @@ class Laboratory:
             self.returned[node.key] = Returned(node, self.findings)
             Speech(node, self.findings)
             Clock(node, self.findings)
+            if self.protocol.name in FOR_ALL_HEIGHTS:
+                Promises(node, self.findings, FOR_ALL_HEIGHTS[self.protocol.name])
             node.observers.append(self._count)
             node.after_input = self._look
+        Leases(self.honest, self.findings)
         self.world.after(1_000, self._look_around)
 
     def _count(self, thing: Event | Effect) -> None:

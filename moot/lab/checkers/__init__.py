@@ -12,10 +12,12 @@ from moot.lab.checkers.books import BookKeeper, Books
 from moot.lab.checkers.bounds import Bounds
 from moot.lab.checkers.clock import Clock
 from moot.lab.checkers.forks import ForkChoice
+from moot.lab.checkers.promises import FOR_ALL_HEIGHTS, Leases, Promises
 from moot.lab.checkers.returned import Returned, check_indexes
 from moot.lab.checkers.speech import Speech
 
 __all__ = [
+    "FOR_ALL_HEIGHTS",
     "Agreement",
     "Auditor",
     "BookKeeper",
@@ -23,6 +25,8 @@ __all__ = [
     "Bounds",
     "Clock",
     "ForkChoice",
+    "Leases",
+    "Promises",
     "Returned",
     "Speech",
     "check_indexes",

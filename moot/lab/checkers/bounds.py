@@ -35,7 +35,7 @@ class Bounds:
             "bytes that sync holds": (sync.get("held_bytes", 0), HELD_BYTES_MAX),
             **{
                 f"the engine's {name}": (len(value), ENGINE_ENTRIES_MAX)
-                for name, value in sorted(vars(_innermost(core.driver.engine)).items())
+                for name, value in sorted(vars(innermost(core.driver.engine)).items())
                 if isinstance(value, Sized)
             },
         }
@@ -46,7 +46,8 @@ class Bounds:
                 )
 
 
-def _innermost(engine: object) -> object:
+def innermost(engine: object) -> object:
+    """The engine itself, without what was put around it."""
     while hasattr(engine, "inner"):
         engine = engine.inner
     return engine

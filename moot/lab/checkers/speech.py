@@ -26,6 +26,7 @@ from consensus.contract import (
     Slot,
     Status,
 )
+from moot.lab.checkers.promises import FOR_ALL_HEIGHTS
 from moot.lab.node import SimulatedNode
 from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
@@ -117,8 +118,11 @@ class Speech:
     @property
     def _signs_votes(self) -> bool:
         """Whether what is signed promises something. Under crash faults votes are not signed, and
-        what is says only what others made durable: a commit, for strangers."""
-        return self._node.running.rules.properties.fault_model != "crash"
+        what is says only what others made durable: a commit, for strangers. In Paxos it is an
+        acceptance, which is both."""
+        running = self._node.running
+        is_paxos = running.protocol.name in FOR_ALL_HEIGHTS
+        return is_paxos or running.rules.properties.fault_model != "crash"
 
     def _written(self, changes: Changes, sync: bool) -> None:
         for key, value in changes:

@@ -1,0 +1,22 @@
+"""A restarted acceptor promises others at once."""
+
+from moot.lab.mutants import Mutant, Rewrite
+
+MUTANT = Mutant(
+    name="lease-forgotten",
+    engine="multipaxos",
+    under="multipaxos",
+    rule="a lease outlives the crash of an acceptor",
+    source="Chandra et al., Paxos Made Live, section 5.2",
+    rewrites=(
+        Rewrite(
+            "consensus.multipaxos.engine:MultiPaxosEngine._begin",
+            "if self._record_lost or self._loaded.promised.round:",
+            "if False:",
+        ),
+    ),
+    faults=("partition", "kill"),
+    minutes=0.6,
+    parameters={"lease_ms": 4000},
+    nodes=3,
+)

@@ -1,0 +1,21 @@
+"""Of the votes that the promises show it takes the lowest."""
+
+from moot.lab.mutants import Mutant, Rewrite
+
+MUTANT = Mutant(
+    name="takes-the-lowest-vote",
+    engine="paxos",
+    under="paxos",
+    rule="the value of the highest-numbered accepted proposal is bound",
+    source="Lamport, Paxos Made Simple, section 2.2, phase 2 (P2c)",
+    rewrites=(
+        Rewrite(
+            "consensus.paxos.proposer:Proposer.bound_to",
+            "return max(",
+            "return min(",
+        ),
+    ),
+    faults=("selective-loss", "delay", "kill"),
+    minutes=0.6,
+    nodes=5,
+)
