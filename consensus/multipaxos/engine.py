@@ -407,6 +407,11 @@ class MultiPaxosEngine(Spokesman):
         lease_ms = self._parameters.leader_lease_ms
         return self._leading and self._lease.holds(self._members, self._now.steady_ms, lease_ms)
 
+    @property
+    def leads_under(self) -> Ballot | None:
+        """The ballot under which this node leads; None: it does not."""
+        return self._proposer.ballot if self._leading else None
+
     def holds_lease(self, now: Now) -> bool:
         """Whether it may answer reads by itself at this moment of its own clock."""
         self._now = now

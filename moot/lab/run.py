@@ -255,7 +255,7 @@ class Laboratory:
                 Promises(node, self.findings, FOR_ALL_HEIGHTS[self.protocol.name])
             node.observers.append(self._count)
             node.after_input = self._look
-        Leases(self.honest, self.findings)
+        self._leases = Leases(self.honest, self.findings)
         self.world.after(1_000, self._look_around)
 
     def _count(self, thing: Event | Effect) -> None:
@@ -275,6 +275,7 @@ class Laboratory:
             self.agreement.look(node)
             self.forks[node.key].look()
             self.returned[node.key].look()
+            self._leases.look(node)
 
     def _look_around(self) -> None:
         self.world.after(1_000, self._look_around)

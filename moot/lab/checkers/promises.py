@@ -37,7 +37,7 @@ HEIGHTS_KEPT = 64
 
 
 class Leases:
-    """For the whole cluster: at each new leader, whether another one counts on its lease."""
+    """For the whole cluster: who counts on a lease, and who leads under a higher ballot."""
 
     def __init__(self, nodes: Sequence[SimulatedNode], findings: Findings) -> None:
         self._nodes = nodes
@@ -46,19 +46,35 @@ class Leases:
             node.observers.append(partial(self._observe, node))
 
     @judged_honestly
-    def _observe(self, leader: SimulatedNode, thing: Event | Effect) -> None:
-        if not isinstance(thing, Trace) or thing.name != LEADS:
+    def _observe(self, node: SimulatedNode, thing: Event | Effect) -> None:
+        if isinstance(thing, Trace) and thing.name == LEADS:
+            for other in self._nodes:
+                if other is not node:
+                    self._compare(other, node)
+
+    @judged_honestly
+    def look(self, node: SimulatedNode) -> None:
+        """After each step of a node."""
+        if isinstance(_engine(node), MultiPaxosEngine):
+            for other in self._nodes:
+                if other is not node:
+                    self._compare(node, other)
+
+    def _compare(self, holder: SimulatedNode, leader: SimulatedNode) -> None:
+        mine, other = _engine(holder), _engine(leader)
+        if mine is None or other is None or not mine.leads_under or not other.leads_under:
             return
-        for other in self._nodes:
-            engine = None if other.core is None else innermost(other.core.driver.engine)
-            if other is leader or not isinstance(engine, MultiPaxosEngine):
-                continue
-            if engine.holds_lease(other.clock()):
-                self._findings.violated(
-                    "leases",
-                    f"{leader.name} leads while {other.name} may count on its lease",
-                    leader.world.now_ms,
-                )
+        if mine.leads_under < other.leads_under and mine.holds_lease(holder.clock()):
+            self._findings.violated(
+                "leases",
+                f"{leader.name} leads while {holder.name} may count on its lease",
+                leader.world.now_ms,
+            )
+
+
+def _engine(node: SimulatedNode) -> MultiPaxosEngine | None:
+    engine = None if node.core is None else innermost(node.core.driver.engine)
+    return engine if isinstance(engine, MultiPaxosEngine) else None
 
 
 K = TypeVar("K")

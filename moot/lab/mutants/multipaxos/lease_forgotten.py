@@ -15,8 +15,8 @@ MUTANT = Mutant(
             "if False:",
         ),
     ),
-    faults=("partition", "kill"),
+    faults=("partition", "kill", "crash-at-effect"),
     minutes=0.6,
-    parameters={"lease_ms": 4000},
+    parameters={"lease_ms": 15000},
     nodes=3,
 )

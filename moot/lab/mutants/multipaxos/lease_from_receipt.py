@@ -15,8 +15,8 @@ MUTANT = Mutant(
             "self._lease.hear(sender, self._now.steady_ms)",
         ),
     ),
-    faults=("delay", "partition", "one-way-cut"),
+    faults=("slow-node", "partition", "delay"),
     minutes=0.6,
-    parameters={"lease_ms": 320, "election_ms": 20},
+    parameters={"lease_ms": 400, "election_ms": 20},
     nodes=3,
 )
