@@ -6,7 +6,8 @@ is for good. A node whose disk was wiped may forget; what it must do then is lis
 * An acceptor promises and accepts nothing below what it promised (Paxos Made Simple, P1a).
 * A promise shows the highest ballot that the acceptor accepted at its open height (phase 1b).
 * A proposer asks for one block under one ballot at one height (section 2.2).
-* A ballot, a promise and an acceptance are on disk before they are said (section 2.5).
+* A ballot, a promise, an acceptance and the ballot of a granted lease are on disk before they are
+  said (section 2.5).
 * Where there is a leader with a lease, nobody else leads while it counts on it ("Paxos Made Live",
   section 5.2).
 """
@@ -22,6 +23,7 @@ from chain.ledger.disk import RECORD_KEY
 from consensus.contract import Broadcast, Effect, Event, Message, Send, Trace
 from consensus.multipaxos import MultiPaxosEngine
 from consensus.multipaxos.engine import LEADS
+from consensus.multipaxos.messages import Grant
 from consensus.paxos.ballot import NO_BALLOT, Ballot
 from consensus.paxos.messages import Accept, Accepted, Prepare, Promise, Vote
 from consensus.paxos.record import parse_record
@@ -110,6 +112,8 @@ class Promises:
         match message:
             case Prepare():
                 self._is_written(message.ballot, message.height, "prepares")
+            case Grant():
+                self._is_written(message.ballot, message.height, "grants a lease to")
             case Promise():
                 self._is_written(message.ballot, message.height, "promises")
                 self._keeps_word(message.ballot, message.height, "promises")
