@@ -15,6 +15,10 @@ from p2p.wire import ConsensusFrame, Hello, PeerMessage, decode_frame, encode_fr
 if TYPE_CHECKING:
     from moot.lab.node import SimulatedNode
 
+RETRANSMIT_MS = 200
+"""TCP's least retransmission time-out on Linux; it doubles with each try."""
+TRIES_MAX = 5
+"""Retransmissions after which a sender here gives its connection up; TCP would wait minutes."""
 REDIAL_MS = 1_000
 """Pause before a link that was closed is dialed again."""
 DECODED_MAX = 512
@@ -47,10 +51,14 @@ class LinkFaults(msgspec.Struct):
     """How one direction of a link behaves.
 
     ``delay_ms``: least and greatest. ``tail``: thousandths of the messages that take up to ten
-    times longer. ``loss``, ``duplication``, ``reordering``: in thousandths; consensus messages
-    only, since everything else leans on a link that is whole and in order, as TCP's are, and loses
-    messages only together with the link. ``bytes_per_ms``: 0 is unlimited. ``cut``: everything is
-    lost.
+    times longer. ``loss``, ``duplication``, ``reordering``: in thousandths, of consensus messages,
+    which no engine may trust to come, once, in order. Everything else leans on a link that is
+    whole and in order, as TCP's are: there ``loss`` costs a retransmission, for which all behind
+    it waits, and now and then the connection, with what was on its way. ``bytes_per_ms``: 0 is
+    unlimited. ``cut``: everything is lost.
+
+    Consensus and all else run in two lanes, as the transport's do (p2p/outbox.py): each is in
+    order, and either may overtake the other.
     """
 
     delay_ms: tuple[int, int] = (1, 5)
@@ -104,8 +112,8 @@ class Network:
         self.redials = False
         """Whether closed links are dialed again by themselves, as the transport's are."""
         self._rng = world.rng("network")
-        self._last: dict[Pair, int] = {}
-        self._free_ms: dict[Pair, int] = {}
+        self._last: dict[tuple[Pair, bool], int] = {}
+        self._free_ms: dict[tuple[Pair, bool], int] = {}
         self._generation: dict[Pair, int] = {}
         self._up: dict[Pair, None] = {}
         self._encoded: tuple[PeerMessage | None, bytes] = (None, b"")
@@ -138,8 +146,14 @@ class Network:
                     return
                 late_ms += interception.by_ms
                 copies += interception.action == "repeat"
-        if droppable and self._hits(faults.loss, "loss"):
-            return
+        if self._hits(faults.loss, "loss"):
+            if droppable:
+                return
+            tries = self._tries(faults.loss)
+            if tries > TRIES_MAX:
+                self.world.after(0, lambda: self.disconnect(sender, receiver, "lost"))
+                return
+            self._stall(pair, RETRANSMIT_MS * (2**tries - 1))
         frame = self._frame(message)
         for _ in range(1 + copies):
             self._deliver_after(pair, frame, faults, droppable, late_ms)
@@ -158,22 +172,34 @@ class Network:
         self.injected[kind] += 1
         return True
 
+    def _tries(self, thousandths: int) -> int:
+        """How often a segment is sent again until one of its copies is not lost."""
+        tries = 1
+        while tries <= TRIES_MAX and self._rng.randrange(1000) < thousandths:
+            tries += 1
+        return tries
+
+    def _stall(self, pair: Pair, milliseconds: int) -> None:
+        """All in the lane that is in order waits for what was lost in front of it."""
+        lane = (pair, False)
+        self._last[lane] = max(self._last.get(lane, 0), self.world.now_ms + milliseconds)
+
     def _deliver_after(
         self, pair: Pair, frame: bytes, faults: LinkFaults, loose: bool, late_ms: int = 0
     ) -> None:
-        now_ms = self.world.now_ms
+        now_ms, lane = self.world.now_ms, (pair, loose)
         due_ms = max(now_ms, self.nodes[pair[0]].busy_until_ms)
         if faults.bytes_per_ms:
-            due_ms = max(due_ms, self._free_ms.get(pair, 0)) + len(frame) // faults.bytes_per_ms
-            self._free_ms[pair] = due_ms
+            due_ms = max(due_ms, self._free_ms.get(lane, 0)) + len(frame) // faults.bytes_per_ms
+            self._free_ms[lane] = due_ms
         due_ms += self._rng.randint(*faults.delay_ms)
         if self._hits(faults.tail, "delay"):
             due_ms += self._rng.randint(0, 10 * faults.delay_ms[1])
         if late_ms:
             due_ms += late_ms
         elif not (loose and self._hits(faults.reordering, "reordering")):
-            due_ms = max(due_ms, self._last.get(pair, 0))
-            self._last[pair] = due_ms
+            due_ms = max(due_ms, self._last.get(lane, 0))
+            self._last[lane] = due_ms
         generation = self._generation.get(pair, 0)
 
         def deliver() -> None:

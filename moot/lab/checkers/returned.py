@@ -13,6 +13,7 @@ from chain.errors import InvalidTransaction
 from chain.hashing import BlockId, TxId, show_id
 from chain.ledger import Ledger
 from chain.transaction import Transaction, Transfer
+from consensus.contract import Effect, Event, SetHead
 from moot.lab.node import SimulatedNode
 from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
@@ -26,22 +27,33 @@ class Returned:
     def __init__(self, node: SimulatedNode, findings: Findings) -> None:
         self._node = node
         self._findings = findings
-        self._head: BlockId | None = None
+        self._left: dict[TxId, Transaction] = {}
         node.started.append(self._begin)
+        node.observers.append(self._observe)
 
     def _begin(self, node: SimulatedNode) -> None:
-        self._head = None  # what waits is kept in memory only, and dies with the node
+        self._left.clear()  # what waits is kept in memory only, and dies with the node
+
+    @judged_honestly
+    def _observe(self, thing: Event | Effect) -> None:
+        """Before the head moves: soon the branch that it leaves may be pruned."""
+        if isinstance(thing, SetHead):
+            ledger = self._node.running.ledger
+            before = ledger.head()
+            if not ledger.descends(thing.block, before):
+                for transaction in left_behind(ledger, before, thing.block):
+                    self._left[transaction.id] = transaction
 
     @judged_honestly
     def look(self) -> None:
         """When the node has done all that it had to do."""
-        core = self._node.running
-        before, self._head = self._head, core.ledger.head()
-        if before is None or core.ledger.descends(self._head, before):
+        if not self._left:
             return
-        height = core.ledger.height(self._head)
+        core = self._node.running
+        height = core.ledger.height(core.ledger.head())
         now_ms = self._node.clock().steady_ms
-        for transaction in left_behind(core.ledger, before, self._head):
+        left, self._left = self._left, {}
+        for transaction in left.values():
             if transaction.id in core.mempool or core.ledger.transaction(transaction.id):
                 continue
             try:
@@ -63,8 +75,8 @@ def left_behind(ledger: Ledger, before: BlockId, head: BlockId) -> Iterator[Tran
         fork -= 1
     for height in range(ledger.height(before), fork, -1):
         block = ledger.block(ledger.ancestor(before, height))
-        if block is not None:  # else pruned meanwhile: a very deep one
-            yield from block.transactions
+        assert block is not None, "the head's branch has no gaps"
+        yield from block.transactions
 
 
 @judged_honestly
