@@ -105,14 +105,7 @@ class NodeCore:
         self.builder = Builder(ledger, self.mempool, self.eras, self._built, self._wake_builder)
         self.mining = MiningDesk(ledger, self.builder, self.eras)
         self.snapshots = SnapshotKeeper(ledger, self.eras, self.gate, settings.snapshots, shell.log)
-        seen = ChainForSync(
-            ledger,
-            self.eras,
-            self.importer,
-            self.rules.properties.finalizes,
-            lambda: shell.clock().wall_ms,
-        )
-        self.sync = Sync(seen, rng, self.snapshots)
+        self.sync = Sync(self._chain_for_sync(), rng, self.snapshots)
         config = EngineConfig(ledger.chain_id, era_parameters(era), settings.mining, self.payout)
         engine = self.protocol.engine(me, config, rng, ledger.record())
         self.driver = Driver(engine, ledger, self, shell.clock)
@@ -140,6 +133,12 @@ class NodeCore:
             shell,
             self.peers,
             self.driver.post,
+        )
+
+    def _chain_for_sync(self) -> ChainForSync:
+        finalizes, clock = self.rules.properties.finalizes, self.shell.clock
+        return ChainForSync(
+            self.ledger, self.eras, self.importer, finalizes, lambda: clock().wall_ms
         )
 
     # ------------------------------------------------------------------------------- inputs

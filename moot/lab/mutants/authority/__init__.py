@@ -1,0 +1,1 @@
+"""Mistakes in the rota of signers."""
