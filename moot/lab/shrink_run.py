@@ -24,9 +24,9 @@ from moot.lab.ways import with_names
 
 RUNS_MAX: Final = 200
 """Trials by default; most end early, and cost much less than a whole run."""
-EVENTS_MAX: Final = 2_000_000
-"""What all trials together may cost, in events of the simulated worlds: about half a minute.
-Seconds would make the result a matter of the machine."""
+EVENTS_MAX: Final = 1_000_000
+"""What all trials together may cost, in events of the simulated worlds: up to half a minute of
+one core. Seconds would make the result a matter of the machine."""
 QUIET_TPS: Final = 0.5
 """Payments a second during a healing that is waited for in vain: enough to give it something to
 do, and cheap."""

@@ -30,7 +30,7 @@ def did(script: Script, engine: str = "pbft", nodes: int = 4) -> tuple[Laborator
 def test_a_recorded_run_played_again_is_the_same_run(
     engine: str, nodes: int, seed: int, liars: int
 ) -> None:
-    options = RunOptions(engine=engine, nodes=nodes, seed=seed, minutes=0.3, liars=liars)
+    options = RunOptions(engine=engine, nodes=nodes, seed=seed, minutes=0.2, liars=liars)
     outcome, case = record(options)
     assert any(not isinstance(each.step, Pay) for each in case.script.steps)
     again = play(case)

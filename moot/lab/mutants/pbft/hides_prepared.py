@@ -14,7 +14,7 @@ MUTANT = Mutant(
             "None, self._me",
         ),
     ),
-    faults=("selective-loss", "loss"),
-    minutes=1.0,
+    faults=("selective-loss",),
+    minutes=0.6,
     parameters={"view_timeout_ms": 300},
 )
