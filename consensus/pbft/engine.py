@@ -61,6 +61,7 @@ from consensus.pbft.messages import (
     ViewChange,
     parse_proof,
 )
+from consensus.pbft.reads import READ_TIMER
 from consensus.pbft.record import Choice, Proposal
 from consensus.pbft.replica import CLOCK_TIMER, RESEND_TIMER, VIEW_TIMER
 from consensus.pbft.status import Spokesman
@@ -103,14 +104,14 @@ class PbftEngine(Spokesman):
                 refusal = f"refused: pbft knows no command {event.name!r}"
                 self._emit(Answer(event.request, refusal))
             case ReadRequested():
-                # Section 4.1: a client believes f + 1 equal replies, never one replica.
-                refusal = "refused: one PBFT replica vouches for no read; ask f + 1 and compare"
-                self._emit(Answer(event.request, refusal))
+                self._reads.requested(event.request)
             case StopRequested():
                 self._emit(Stop())
             case _:
                 pass  # BlockImported changes what the view knows; the rules below look there
         self._advance()
+        final = self._view.height(self._final)
+        self._effects += self._reads.advance(self._members, final, self._can_speak, now)
         return self._effects
 
     # ------------------------------------------------------------------------------ beginnings
@@ -196,6 +197,8 @@ class PbftEngine(Spokesman):
             case name if name == CLOCK_TIMER:
                 if self._clock_key == key:
                     self._clock_key = None
+            case name if name == READ_TIMER:
+                self._reads.timer_fired(key)
 
     # ------------------------------------------------------------------------------ the rules
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from chain.errors import InvalidMessage, InvalidProof
 from chain.validators import faults_byzantine
-from consensus.contract import Message, NodeId, Report, Trace
+from consensus.contract import Message, NodeId, Report, Send, Trace
 from consensus.pbft.book import HEIGHTS_AHEAD
 from consensus.pbft.certificates import check_commit_certificate, primary_of
 from consensus.pbft.messages import (
@@ -22,6 +22,8 @@ from consensus.pbft.messages import (
     NewView,
     Prepare,
     PrePrepare,
+    ReadQuery,
+    ReadReply,
     ViewChange,
     Vote,
 )
@@ -51,6 +53,11 @@ class Inbox(Replica):
                         self._on_new_view(peer, message)
                 case Decided():
                     self._on_decided(peer, message.certificate)
+                case ReadQuery():
+                    if self._can_speak:
+                        self._emit(Send(peer, ReadReply(message.number, self._height_spoken)))
+                case ReadReply():
+                    self._reads.replied(peer, message)
                 case _:
                     raise AssertionError(f"the gate let a {type(message).__name__} through")
         except InvalidMessage as fault:

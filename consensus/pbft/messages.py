@@ -248,7 +248,32 @@ class Decided(Message, frozen=True, tag=6):
         return self.certificate.attestations()
 
 
-MESSAGES: Final = (PrePrepare, Prepare, Commit, ViewChange, NewView, Decided)
+class ReadQuery(Message, frozen=True, tag=7):
+    """A replica that is to answer a read asks how far the others have gone. The link names it."""
+
+    number: Uint
+
+
+class ReadReply(Message, frozen=True, tag=8):
+    """``height``: the highest at which the sender has said a commit; of the query ``number``.
+
+    Nobody signs it: it convinces only the one that asked, over the link on which it came.
+    """
+
+    number: Uint
+    height: Uint
+
+
+MESSAGES: Final = (
+    PrePrepare,
+    Prepare,
+    Commit,
+    ViewChange,
+    NewView,
+    Decided,
+    ReadQuery,
+    ReadReply,
+)
 Vote = PrePrepare | Prepare | Commit
 
 

@@ -40,6 +40,7 @@ from consensus.pbft.messages import (
     ViewChange,
 )
 from consensus.pbft.parameters import PbftParameters
+from consensus.pbft.reads import Reads
 from consensus.pbft.record import PbftRecord, Proposal, parse_record
 
 VIEW_TIMER: Final = "view"
@@ -91,6 +92,7 @@ class Replica:
         self._building: tuple[int, int] | None = None
         self._built: Block | None = None
         self._nothing_to_build = False
+        self._reads = Reads(config.parameters.resend_ms)
         self._failed_views = 0
         self._settled_ms = 0
         """When this node last entered a view or finalized (steady clock)."""
@@ -130,6 +132,12 @@ class Replica:
     @property
     def _round(self) -> tuple[int, int]:
         return (self._record.height, self._record.view)
+
+    @property
+    def _height_spoken(self) -> int:
+        """The highest height at which this replica has said a commit, in any view."""
+        record = self._record
+        return record.height if record.commit is not None else record.height - 1
 
     @property
     def _proposal(self) -> Proposal | None:

@@ -8,7 +8,6 @@ which may be old but must be one that the chain went through.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -24,9 +23,7 @@ from moot.lab.clients import Clients
 from moot.lab.linearizability import Verdict
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings
-from moot.lab.signer import SigningKey
 from moot.lab.witness import Misfit
-from moot.lab.world import World
 from moot.node.core import NodeCore
 
 MEAN_PAUSE_MS: Final = 1_500
@@ -69,18 +66,15 @@ class Readers:
 
     def __init__(
         self,
-        world: World,
-        nodes: list[SimulatedNode],
-        users: Sequence[SigningKey],
         clients: Clients,
         findings: Findings,
         properties: Properties,
         keeper: BookKeeper,
     ) -> None:
         """``keeper``: of the decided chain, that answers are compared to."""
-        self._world = world
-        self._nodes = nodes
-        self._users = users
+        self._world = world = clients.world
+        self._nodes = clients.nodes
+        self._users = users = clients.users
         self._clients = clients
         self._findings = findings
         self.properties = properties

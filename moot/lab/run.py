@@ -151,15 +151,8 @@ class Laboratory:
             options.load_tps if script is None else script.load_tps,
         )
         self.auditor = Auditor(cluster.genesis, cluster.verifier, self.findings)
-        self.readers = Readers(
-            self.world,
-            self.nodes,
-            cluster.users,
-            self.clients,
-            self.findings,
-            self.properties,
-            self.auditor.keeper,
-        )
+        keeper = self.auditor.keeper
+        self.readers = Readers(self.clients, self.findings, self.properties, keeper)
         self.agreement = Agreement(self.findings, self.auditor.audit, self.auditor.audit_proof)
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}

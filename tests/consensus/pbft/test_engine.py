@@ -290,15 +290,14 @@ def test_proposal_of_another_producer_is_refused() -> None:
     assert [report.reason for report in node.reports] == ["foreign-producer"]
 
 
-def test_commands_reads_and_stop_are_answered() -> None:
-    """Unknown commands and reads are refused in a sentence; a stop has nothing to hand over."""
+def test_commands_and_stop_are_answered() -> None:
+    """Unknown commands are refused in a sentence; a stop has nothing to hand over."""
     cluster = started(4)
     node = cluster.nodes[0]
     node.post(contract.CommandGiven(7, "transfer", ()))
-    node.post(contract.ReadRequested(8))
     node.post(contract.StopRequested(10))
     node.run()
-    assert [answer.request for answer in node.answers] == [7, 8]
+    assert [answer.request for answer in node.answers] == [7]
     assert all(answer.outcome.startswith("refused: ") for answer in node.answers)
     assert node.stopped
 
