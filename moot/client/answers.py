@@ -71,7 +71,10 @@ class Maturing(msgspec.Struct, frozen=True):
 
 
 class AccountAnswer(msgspec.Struct, frozen=True):
-    """GET /moot/account. ``pending_nonce``: the next nonce after what waits in the mempool."""
+    """GET /moot/account. ``pending_nonce``: the next nonce after what waits in the mempool.
+
+    ``height``: of the block whose state this is.
+    """
 
     address: str
     balance: int
@@ -79,6 +82,7 @@ class AccountAnswer(msgspec.Struct, frozen=True):
     pending_nonce: int
     maturing: list[Maturing] = []
     height: int = 0
+    consistency: str = "head"
 
 
 class Submitted(msgspec.Struct, frozen=True):

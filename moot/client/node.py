@@ -31,10 +31,15 @@ from moot.client.answers import (
 from moot.client.errors import BadAnswer, NodeRefused, NodeUnreachable
 from moot.client.http import HttpClient
 
+Consistency = Literal["linearizable", "serializable"]
+"""How fresh an answer about an account must be."""
+
 BATCH_MAX: Final = 1_000
 """Transactions or ids in one request; the node allows no more."""
 WAIT_MARGIN_S: Final = 10.0
 """Seconds beyond those that the node is asked to wait, before it is taken for gone."""
+READ_TIMEOUT_S: Final = 15.0
+"""Seconds to wait for a linearizable read: longer than a node waits for its quorum."""
 LONG_POLL_TIMEOUT_S: Final = 90.0
 """Seconds to wait for a mining template that is to differ from the last."""
 FEED_FRAME_SIZE_MAX: Final = 1024 * 1024
@@ -79,9 +84,20 @@ class NodeClient(HttpClient):
         """The chain, the head, finality, the mempool: a node on one page."""
         return await self.get("/moot/status", NodeStatus)
 
-    async def account(self, address: str) -> AccountAnswer:
-        """Balance and nonces of an address."""
-        return await self.get(f"/moot/account/{_part(address)}", AccountAnswer)
+    async def account(self, address: str, consistency: Consistency | None = None) -> AccountAnswer:
+        """Balance and nonces of an address.
+
+        ``consistency``: "serializable": at the node's last final block, which may be old;
+        "linearizable": no older than what anybody was told is final before; the node asks a quorum
+        first, and NodeRefused (400 or 503) says why it cannot. None: at its head, which may not
+        stay.
+        """
+        return await self.get(
+            f"/moot/account/{_part(address)}",
+            AccountAnswer,
+            parameters={} if consistency is None else {"consistency": consistency},
+            timeout_s=READ_TIMEOUT_S if consistency == "linearizable" else None,
+        )
 
     async def submit(
         self,

@@ -11,6 +11,9 @@ from consensus.contract import Event, RequestId
 REQUESTS_MAX = 1_024
 """Open reads and commands; more are refused at once."""
 
+TOO_MANY = "too many requests are open"
+"""The outcome of what is refused at once."""
+
 Done = Callable[[str], None]
 """Hears the outcome; of a read: "" once local state may answer, else why not."""
 
@@ -71,7 +74,7 @@ class Requests:
 
     def _opened(self, done: Done) -> RequestId | None:
         if len(self._open) >= REQUESTS_MAX:
-            done("too many requests are open")
+            done(TOO_MANY)
             return None
         self._last += 1
         self._open[self._last] = done

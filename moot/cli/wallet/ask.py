@@ -7,7 +7,7 @@ import io
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import click
 
@@ -23,7 +23,7 @@ from moot.cli.network import ask
 from moot.cli.wallet.common import Party, folder_of, home_option, on_network, party
 from moot.cli.wallet.waiting import Outcome, follow, say_outcome, wait_options
 from moot.client.answers import AccountAnswer, EsploraTransaction
-from moot.client.node import NodeClient
+from moot.client.node import Consistency, NodeClient
 from wallet.amounts import show_amount
 
 HISTORY_COUNT = 25
@@ -36,14 +36,28 @@ HISTORY_COUNT = 25
 @click.argument("who", metavar="[WALLET|ADDRESS]...", nargs=-1)
 @home_option
 @node_option
+@click.option(
+    "--consistency",
+    type=click.Choice(get_args(Consistency)),
+    envvar="MOOT_CONSISTENCY",
+    help="serializable: the node's last final block, which may be old; linearizable: no older than "
+    "anything that was final before, vouched for by a quorum. Default: the node's newest block, "
+    "which may not stay.",
+)
 @json_option
-def balance(who: tuple[str, ...], home: Path, node_url: str, as_json: bool) -> None:
+def balance(
+    who: tuple[str, ...],
+    home: Path,
+    node_url: str,
+    consistency: Consistency | None,
+    as_json: bool,
+) -> None:
     """Show what wallets or addresses own (default: all wallets).
 
-    Example: moot wallet balance alice
+    Example: moot wallet balance alice --consistency linearizable
     """
     parties = [party(home, text) for text in who or _all_wallets(home)]
-    answers = ask(node_url, lambda node: _accounts(node, parties))
+    answers = ask(node_url, lambda node: _accounts(node, parties, consistency))
     if as_json:
         accounts = [
             {
@@ -54,6 +68,7 @@ def balance(who: tuple[str, ...], home: Path, node_url: str, as_json: bool) -> N
                 "nonce": a.nonce,
                 "pending_nonce": a.pending_nonce,
                 "height": a.height,
+                "consistency": a.consistency,
             }
             for who, a in zip(parties, answers, strict=True)
         ]
@@ -81,9 +96,11 @@ def _all_wallets(home: Path) -> list[str]:
     return names
 
 
-async def _accounts(node: NodeClient, parties: list[Party]) -> list[AccountAnswer]:
+async def _accounts(
+    node: NodeClient, parties: list[Party], consistency: Consistency | None
+) -> list[AccountAnswer]:
     prefix = (await node.status()).prefix
-    return [await node.account(on_network(who, prefix)) for who in parties]
+    return [await node.account(on_network(who, prefix), consistency) for who in parties]
 
 
 def _notes(answer: AccountAnswer) -> str:

@@ -1,4 +1,4 @@
-"""``/moot/status``, accounts, submission, genesis, health."""
+"""``/moot/status``, submission, genesis, health."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
-from chain.address import Address
 from chain.errors import Invalid
 from chain.genesis_file import genesis_to_json
 from chain.hashing import parse_id, show_id
-from chain.state.accounts import get_maturing
 from chain.transaction import Transaction, parse_transaction
 from moot import __version__
 from moot.node.rest.context import Context
@@ -20,8 +18,6 @@ from moot.node.rest.waiting import WAIT_S_MAX, Goal, TooManyWait
 
 SUBMIT_MAX = 1_000
 """Transactions in one POST."""
-MATURITY_MAX = 1_000
-"""Heights ahead that are searched for maturing rewards: ten times Bitcoin's maturity."""
 
 table = Table()
 
@@ -101,53 +97,6 @@ def status_answer(context: Context) -> StatusAnswer:
 async def status(context: Context, request: web.Request) -> StatusAnswer:
     """Where this node stands."""
     return status_answer(context)
-
-
-class MaturingFacts(msgspec.Struct):
-    """Base units that can be spent from ``height`` on."""
-
-    height: int
-    amount: int
-
-
-class AccountAnswer(msgspec.Struct):
-    address: str
-    balance: int
-    nonce: int
-    pending_nonce: int
-    maturing: list[MaturingFacts]
-    height: int
-
-
-@table.add("GET", "/moot/account/{address}", AccountAnswer, errors=(400,))
-async def account(context: Context, request: web.Request) -> AccountAnswer:
-    """Balance, nonce, and what matures, at the head."""
-    core = context.core
-    address = context.address(request.match_info["address"])
-    found = core.ledger.account(address)
-    return AccountAnswer(
-        context.show(address),
-        found.balance,
-        found.nonce,
-        core.mempool.next_nonce(address, core.ledger),
-        _maturing(context, address),
-        core.ledger.height(core.ledger.head()),
-    )
-
-
-def _maturing(context: Context, address: Address) -> list[MaturingFacts]:
-    """Rewards of the address that wait, by height, for at most MATURITY_MAX blocks to come."""
-    ledger = context.core.ledger
-    maturity = dict(ledger.params(ledger.head()).parameters).get("maturity", 0)
-    assert isinstance(maturity, int)
-    state, head = ledger.state(), ledger.height(ledger.head())
-    found = []
-    for height in range(head + 1, head + min(maturity, MATURITY_MAX) + 1):
-        entries = get_maturing(state, height)
-        amount = sum(entry.amount for entry in entries if entry.recipient == address)
-        if amount:
-            found.append(MaturingFacts(height, amount))
-    return found
 
 
 class SubmitBody(msgspec.Struct):

@@ -19,6 +19,10 @@ WRITING: Final = (400, 408, 413, 503)
 """What any route that takes a body may answer besides: malformed, too slow, too large, stopping."""
 
 
+WAITED_S: Final = web.RequestKey("waited_s", float)
+"""Key of a request: seconds that its handler only waited; they are not charged to the client."""
+
+
 class Problem(Exception):
     """An answer other than 200: HTTP status, stable code, plain sentence."""
 

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from moot.node.config import ConfigError, read_text
 from moot.node.rest import (
+    accounts,
     admin,
     basics,
     chain,
@@ -32,7 +33,7 @@ from moot.node.rest import (
     proofs,
 )
 from moot.node.rest.context import Context
-from moot.node.rest.routes import Cached, Problem, Refusal, Route
+from moot.node.rest.routes import WAITED_S, Cached, Problem, Refusal, Route
 from p2p.limits import TokenBucket
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ ADDRESSES_MAX: Final = 10_000
 
 TABLES = (
     basics.table,
+    accounts.table,
     chain.table,
     network.table,
     admin.table,
@@ -146,6 +148,7 @@ class RestServer:
                 response = refusal(problem, route.text_errors)
             if route.at_once:
                 seconds = asyncio.get_running_loop().time() - began_s
+                seconds -= request.get(WAITED_S, 0.0)
                 self._charge(request.remote or "", round(seconds * 1000))
             return response
 

@@ -66,6 +66,19 @@ def test_send_waits_until_the_payment_is_final_and_names_its_block(
     assert len({line.index(".") for line in shown if "." in line}) == 1
 
 
+def test_a_balance_is_as_fresh_as_one_asks_for(bank: Moot) -> None:
+    for consistency in ("linearizable", "serializable"):
+        shown = bank("wallet", "balance", "bank", "--consistency", consistency, "--json")
+        (account,) = document(shown)["accounts"]
+        assert account["consistency"] == consistency
+    assert (
+        document(bank("wallet", "balance", "bank", "--json"))["accounts"][0]["consistency"]
+        == "head"
+    )
+    refused = bank("wallet", "balance", "bank", "--consistency", "fresh", status=2)
+    assert "linearizable" in refused.stderr and "serializable" in refused.stderr
+
+
 def test_without_waiting_it_only_says_what_was_sent(bank: Moot) -> None:
     sent = document(bank("wallet", "send", "bank", "bob", "1", "--no-wait", "--json"))
     assert sent["state"] == "sent" and sent["block"] == ""
