@@ -29,8 +29,8 @@ def dial_only(network: RealNetwork, ports: dict[int, list[int]]) -> None:
 
 
 @asynccontextmanager
-async def far_apart(directory: Path, engine: str) -> AsyncIterator[RealNetwork]:
-    """Every pair is joined by one cable, which the lower number dials."""
+async def far_apart(directory: Path, engine: str) -> AsyncIterator[tuple[RealNetwork, list[int]]]:
+    """Every pair is joined by one cable, which the lower number dials; and the cables' ports."""
     network = RealNetwork(directory, engine, NODES)
     cables: dict[tuple[int, int], Cable] = {}
     for one in range(NODES):
@@ -48,7 +48,7 @@ async def far_apart(directory: Path, engine: str) -> AsyncIterator[RealNetwork]:
             },
         )
         async with network:
-            yield network
+            yield network, [cable.port for cable in cables.values()]
     finally:
         for cable in cables.values():
             await cable.cut()
@@ -56,7 +56,7 @@ async def far_apart(directory: Path, engine: str) -> AsyncIterator[RealNetwork]:
 
 @pytest.mark.slow
 async def test_pbft_finalizes_over_links_of_50_to_200_ms(tmp_path: Path) -> None:
-    async with far_apart(tmp_path / "net", "pbft") as network:
+    async with far_apart(tmp_path / "net", "pbft") as (network, ports):
         async with network.load(2.0) as load:
             await load.run(8.0)
             assert await load.drain(60.0)
@@ -64,11 +64,11 @@ async def test_pbft_finalizes_over_links_of_50_to_200_ms(tmp_path: Path) -> None
         await network.wait_final(4, list(range(NODES)), 60.0)
         agreement = await network.agreement()
         assert agreement.agreement, agreement.sentence
-        # No vote went round the cables: a ping's way and back is twice the least delay at least.
-        measured = []
+        # Nothing went round the cables: whoever dialled, dialled one of them.
+        dialled = []
         for client in network.watcher.clients:
             links = await client.peers()
             assert len(links) == NODES - 1
-            measured += [link.latency_ms for link in links if link.latency_ms is not None]
-        assert measured and min(measured) >= 2 * DELAY_MS[0]
+            dialled += [link.port for link in links if link.outbound]
+        assert sorted(dialled) == sorted(ports)
         assert report["finalized"] > 0, report
