@@ -238,6 +238,12 @@ class Reading:
         """The set entitled to decide the child of ``parent``."""
         return self._set(self._tree.row(parent).head.manifest.next_validators)
 
+    def change_pending(self, parent: BlockId) -> bool:
+        """Whether the state after ``parent`` holds another set than the one that decides its child:
+        a change that takes effect some blocks later."""
+        row = self._tree.row(parent)
+        return row.validators != row.head.manifest.next_validators
+
     def validators_ahead(self, parent: BlockId) -> list[ValidatorSet]:
         """The sets of the heights after ``parent`` that its branch has fixed, lowest first.
 

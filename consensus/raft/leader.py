@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from chain.block import Block, BlockHead
+from chain.hashing import BlockId
 from consensus.contract import Build, Import, NodeId, Report, Send, SetTimer
 from consensus.raft.follower import Follower
 from consensus.raft.log import last_common
@@ -212,16 +213,18 @@ class Leader(Follower):
             return Wanted(tip.id, Claims(self._term), 0)
         if members.outgoing and self._is_open:
             left = has_left(self._view, tip)
-            if left or self._is_decided_jointly():
+            if left or self._is_decided_jointly(self._final):
                 return Wanted(tip.id, Claims(self._term, not left), 0)
+            if not self._is_decided_jointly(tip.id):
+                return Wanted(tip.id, Claims(self._term), 0)  # the first that both halves decide
         return Wanted(tip.id, Claims(self._term), self._parameters.idle_block_ms or None)
 
-    def _is_decided_jointly(self) -> bool:
-        """Whether a block decided by the joint configuration in force is final (section 6)."""
-        final = self._view.header(self._final)
-        if not final.height:
-            return False
-        return self._view.validators(final.previous).hash == self._members.hash
+    def _is_decided_jointly(self, block: BlockId) -> bool:
+        """Whether the joint configuration in force is the one that decides ``block``."""
+        head = self._view.header(block)
+        return bool(head.height) and (
+            self._view.validators(head.previous).hash == self._members.hash
+        )
 
     def _try_build(self) -> bool:
         """Asks for the next block while the last ones are under way: what queues up meanwhile

@@ -84,7 +84,8 @@ class Builder:
             del self._open[request]
             return
         due = waiting.due_ms is not None and waiting.due_ms <= now.steady_ms
-        if not due and self._mempool.waiting() == 0:
+        is_duty = self._ledger.change_pending(effect.parent)
+        if not due and not is_duty and self._mempool.waiting() == 0:
             return
         block = self.make(
             effect.parent,
@@ -94,7 +95,7 @@ class Builder:
             producer=producer,
             wall_ms=now.wall_ms if effect.time_ms is None else effect.time_ms,
         )
-        if block.transactions or (due and effect.may_be_empty):
+        if block.transactions or is_duty or (due and effect.may_be_empty):
             del self._open[request]
             self._built(request, block)
         elif due:

@@ -120,13 +120,19 @@ class TransactionDesk:
 
     def announce_waiting(self) -> None:
         """Tells the engine after a SetHead how many wait, whether or not that changed."""
-        waiting = self._mempool.waiting()
+        waiting = self._waiting()
         self._some_waiting = waiting > 0
         self._post(contract.TransactionsWaiting(waiting))
         self._wake_builder()
 
+    def _waiting(self) -> int:
+        """What a child of the head could include. A change of members that is voted and not in
+        force yet is a duty of the chain, and counts as one: blocks must come for it to take effect.
+        """
+        return self._mempool.waiting() + self._ledger.change_pending(self._ledger.head())
+
     def _changed(self) -> None:
-        waiting = self._mempool.waiting()
+        waiting = self._waiting()
         if (waiting > 0) != self._some_waiting:
             self._some_waiting = waiting > 0
             self.idle_since_ms = self._steady()
