@@ -7,17 +7,27 @@ there is one content that may be applied, once.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
+from chain.address import Address
 from chain.hashing import TxId, show_id
-from chain.transaction import Transaction, Transfer
+from chain.transaction import (
+    LEARNER,
+    OUT,
+    VOTER,
+    Action,
+    MembershipVote,
+    Transaction,
+    Transfer,
+)
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings
 from moot.lab.signer import SigningKey
-from moot.lab.steps import Pay
+from moot.lab.steps import Pay, StandingName, Vote
+from moot.lab.ways import Places
 from moot.lab.world import STEP, World
 
 LOOK_MS = 400
@@ -28,6 +38,13 @@ BURST_MAX = 8
 FEE = 2_000
 REFUSED_EVERY = 16
 """Of so many payments of a user one is of nothing: it pays its fee, is final, and has failed."""
+
+
+STANDINGS_BY_NAME: Final[Mapping[StandingName, int]] = {
+    "voter": VOTER,
+    "learner": LEARNER,
+    "out": OUT,
+}
 
 
 class Payment(msgspec.Struct):
@@ -82,8 +99,8 @@ class Clients:
         """Draws payments; what a client does about one of them is drawn for that one."""
         self._looks: random.Random = world.rng("clients/looks")
         self._era = 0
-        self._signed: list[list[Transaction]] = [[] for _ in users]
-        """Each user's transactions by nonce."""
+        self._signed: dict[Address, list[Transaction]] = {}
+        """Each user's, and each voting node's, transactions by nonce."""
 
         self.do: Callable[[Pay], bool] = lambda step: self.pay(step, None)
         """Has a drawn payment made; whoever records steps puts itself here."""
@@ -119,7 +136,8 @@ class Clients:
                 sender = self._rng.randrange(len(self.users))
                 others = [number for number in range(len(self.users)) if number != sender]
                 recipient, amount = self._rng.choice(others), self._rng.randrange(1, 99)
-                if len(self._signed[sender]) % REFUSED_EVERY == REFUSED_EVERY - 1:
+                paid = len(self._signed.get(self.users[sender].address, ()))
+                if paid % REFUSED_EVERY == REFUSED_EVERY - 1:
                     amount = 0
                 self.do(Pay(sender, recipient, amount))
 
@@ -128,18 +146,38 @@ class Clients:
         user = self.users[step.sender]
         if sum(1 for one in self.open.values() if one.transaction.sender == user.address) >= WINDOW:
             return False
-        signed = self._signed[step.sender]
         transfer = Transfer(self.users[step.recipient].address, step.amount)
-        draft = Transaction(user.address, len(signed), FEE, 0, 0, (transfer,))
-        witness = user.sign(draft.signing_bytes(self._chain_id))
+        self._say(user, transfer, f"clients/{step.sender}", via)
+        return True
+
+    def vote(self, step: Vote, places: Places) -> bool:
+        """A node's operator casts a membership vote with its key; False where one is under way."""
+        voter, subject, standing = places.node(step.node), places.node(step.subject), step.standing
+        if voter is None or subject is None:
+            return False
+        key = voter.signer
+        if any(one.transaction.sender == key.address for one in self.open.values()):
+            return False
+        wished, name = STANDINGS_BY_NAME[standing], "" if standing == "out" else subject.name
+        action = MembershipVote(subject.signer.address, wished, int(wished == VOTER), name)
+        self._say(key, action, f"clients/{voter.name}", None)
+        return True
+
+    @property
+    def votes_under_way(self) -> bool:
+        return any(not one.transaction.transfers for one in self.open.values())
+
+    def _say(self, key: SigningKey, action: Action, who: str, via: SimulatedNode | None) -> None:
+        signed = self._signed.setdefault(key.address, [])
+        draft = Transaction(key.address, len(signed), FEE, 0, 0, (action,))
+        witness = key.sign(draft.signing_bytes(self._chain_id))
         transaction = msgspec.structs.replace(draft, witness=(witness,))
         signed.append(transaction)
         now_ms = self.world.now_ms
-        rng = self.world.rng(f"clients/{step.sender}/{draft.nonce}")
+        rng = self.world.rng(f"{who}/{draft.nonce}")
         payment = Payment(transaction, now_ms, now_ms + _patience_ms(rng), rng)
         self.open[transaction.id] = payment
         self._send(payment, via)
-        return True
 
     def hear_all(self) -> None:
         """No answer is lost any more."""
@@ -155,9 +193,13 @@ class Clients:
         if node is None or node.core is None or node.paused:
             return
         transaction = payment.transaction
-        for listener in self.listeners:
+        for listener in self._listeners_of(transaction):
             listener.submitted(transaction, node, self.world.now_ms)
         node.submit([transaction])
+
+    def _listeners_of(self, transaction: Transaction) -> list[Listener]:
+        """Histories are of payments."""
+        return self.listeners if transaction.transfers else []
 
     def _look(self) -> None:
         self.world.after(LOOK_MS, self._look)
@@ -188,7 +230,9 @@ class Clients:
                 continue
             del self.open[txid]
             self.acknowledged[txid] = (payment.transaction, located.height)
-            for listener in self.listeners:
+            if payment.transaction.transfers == ():
+                self._findings.exercised["membership_votes"] += 1
+            for listener in self._listeners_of(payment.transaction):
                 code = "" if located.receipt is None else located.receipt.code
                 listener.acknowledged(payment.transaction, located.height, code, self.world.now_ms)
 
@@ -196,8 +240,8 @@ class Clients:
         """A deep reorganisation took a confirmed payment back: its nonce is free again, and later
         ones wait for it. So it is said again, like one that was never acknowledged."""
         now_ms = self.world.now_ms
-        for user, signed in zip(self.users, self._signed, strict=True):
-            for transaction in signed[node.running.ledger.account(user.address).nonce :]:
+        for address, signed in self._signed.items():
+            for transaction in signed[node.running.ledger.account(address).nonce :]:
                 if self.acknowledged.pop(transaction.id, None) is not None:
                     self._findings.exercised["acknowledged_then_reverted"] += 1
                     rng = self.world.rng(f"clients/{show_id(transaction.id)}/{now_ms}")

@@ -26,6 +26,7 @@ from moot.lab.steps import Step, Timed
 from moot.lab.ways import Places
 from moot.lab.world import END, STEP, World
 
+MEMBERSHIP = "membership"
 KINDS = (
     "delay",
     "loss",
@@ -54,8 +55,10 @@ KINDS = (
     "clock-drift",
     "clock-jump",
     "lost-answer",
+    MEMBERSHIP,
 )
-"""All kinds of faults, by the names that ``--faults`` takes."""
+"""All kinds of faults, by the names that ``--faults`` takes; one of them is no fault: the members
+are changed by votes, where the engine allows that."""
 
 STEP_MS = 5_000
 """The largest step of a clock that any number of nodes may make: an NTP correction."""
@@ -85,9 +88,12 @@ def check_kinds(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, ...]:
-    """``names`` in the order of KINDS; None: about half of all. Raises UnknownFault."""
+    """``names`` in the order of KINDS; None: about half of all. Raises UnknownFault.
+
+    Whether members change is drawn elsewhere, since it has a say in how much may be broken.
+    """
     if names is None:
-        return tuple(kind for kind in KINDS if rng.random() < 0.5)
+        return tuple(kind for kind in KINDS if kind != MEMBERSHIP and rng.random() < 0.5)
     return check_kinds(names)
 
 
@@ -225,6 +231,8 @@ class Faults:
         match step:
             case steps.Pay():
                 return self._clients.pay(step, self.places.node(step.via) if step.via else None)
+            case steps.Vote():
+                return self._clients.vote(step, self.places)
             case steps.Heal():
                 return self._heal_links(step)
             case steps.Cut() | steps.Partition() | steps.Reset():

@@ -36,13 +36,13 @@ from moot.lab.checkers import (
 )
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
-from moot.lab.faults import Faults, chosen_kinds
+from moot.lab.faults import MEMBERSHIP, Faults, chosen_kinds
 from moot.lab.liars import make_liars, make_named_liars
 from moot.lab.mutants import find_mutant
 from moot.lab.node import SimulatedNode
 from moot.lab.readers import Readers
 from moot.lab.report import Findings, Violation
-from moot.lab.steps import Healing, Script
+from moot.lab.steps import Healing, Script, Vote
 from moot.lab.swarm import BASE_DELAYS_MS, Swarm
 from moot.lab.ways import message_tags
 from moot.lab.world import STEP
@@ -63,6 +63,8 @@ FLUSHES: Final = ((64, 16), (16, 4), (8, 2), (1, 1))
 """Where nothing is final: how many blocks stay in memory (at least as many as confirm one), and by
 how many the base moves. Short runs with the production node's (the first) never take back what is
 on disk already."""
+MEMBERSHIP_CHANCE: Final = 0.4
+"""Of the runs of engines whose members can change: in how many the seed has them change."""
 FIND_MS: Final = 1_000
 """Mean time between blocks under work, in the whole network."""
 
@@ -159,6 +161,7 @@ class Laboratory:
         self.returned: dict[bytes, Returned] = {}
         self._set_flush_depth()
         self._script = script
+        self.changes_members = self._draws_membership()
         self.bearable = options.nodes if self.is_beyond else self._bearable()
         rng = self.world.rng("faults")
         drawn = rng.choice(BASE_DELAYS_MS) if options.delay_ms is None else options.delay_ms
@@ -184,9 +187,11 @@ class Laboratory:
         options = self.options
         self.clients.do = self.faults.do
         chance = self.world.rng("swarm")
-        kinds = chosen_kinds(options.faults, chance)
+        kinds = tuple(kind for kind in chosen_kinds(options.faults, chance) if kind != MEMBERSHIP)
+        if self.changes_members:
+            kinds = (*kinds, MEMBERSHIP)
         calm = 1.0 if options.faults is not None else 2 ** chance.uniform(0, 3)
-        swarm = Swarm(self.world, self.nodes, self.faults, kinds, rng, calm)
+        swarm = Swarm(self.world, self.nodes, self.faults, self.clients, kinds, rng, calm)
         self.world.after(WARM_UP_MS, swarm.start, STEP)
 
     def _set_flush_depth(self) -> None:
@@ -204,10 +209,22 @@ class Laboratory:
 
     def _bearable(self) -> int:
         """How many nodes may forget: f, less those that lie."""
-        nodes = self.options.nodes
+        nodes = self.options.nodes - self.changes_members
         faults = self.properties.faults(nodes) if self.properties.finalizes else (nodes - 1) // 2
         liars = self.options.liars if self._script is None else len(self._script.liars)
         return max(0, faults - liars)
+
+    def _draws_membership(self) -> bool:
+        """Whether the members change: one of them may be gone, so that fewer bear the faults."""
+        options, left = self.options, self.options.nodes - 1
+        if self._script is not None:
+            return any(isinstance(each.step, Vote) for each in self._script.steps)
+        if self.properties.membership == "none" or left < 1:
+            return False
+        if options.faults is not None:
+            return MEMBERSHIP in options.faults and options.liars <= self.properties.faults(left)
+        drawn = self.world.rng("membership").random() < MEMBERSHIP_CHANCE
+        return drawn and options.liars <= self.properties.faults(left)
 
     def _highest(self) -> int:
         if self.properties.finalizes:

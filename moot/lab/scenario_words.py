@@ -309,8 +309,16 @@ def _of_node(made: Callable[..., Step], *, lasts: bool) -> Callable[[Words, int,
     return read
 
 
+def _vote(words: Words, nodes: int, users: int) -> Step:
+    voter, subject = words.node(nodes, (LEADER,)), words.node(nodes, (LEADER,))
+    word = words.one_of(steps.STANDING_NAMES)
+    standing = next(name for name in steps.STANDING_NAMES if name == word)
+    return steps.Vote(voter, subject, standing)
+
+
 _STEPS: Final[Mapping[str, Callable[[Words, int, int], Step]]] = {
     "pay": _pay,
+    "vote": _vote,
     "cut": lambda words, nodes, users: steps.Cut(words.ways(nodes), words.for_ms()),
     "partition": _partition,
     "heal": _heal,

@@ -55,6 +55,23 @@ class Pay(Step, frozen=True):
         return f"pay u{self.sender} u{self.recipient} {self.amount}{via}"
 
 
+StandingName = Literal["voter", "learner", "out"]
+STANDING_NAMES: Final[tuple[StandingName, ...]] = ("voter", "learner", "out")
+
+
+class Vote(Step, frozen=True):
+    """The operator of ``node`` votes on what ``subject`` shall be, until the vote is final."""
+
+    kind: ClassVar[str] = "membership"
+    node: str
+    subject: str
+    standing: StandingName
+
+    @property
+    def words(self) -> str:
+        return f"vote {self.node} {self.subject} {self.standing}"
+
+
 class Cut(Step, frozen=True):
     """Nothing passes on these ways."""
 

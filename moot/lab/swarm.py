@@ -13,10 +13,12 @@ from functools import partial
 from typing import Final, Literal
 
 from moot.lab import steps
+from moot.lab.clients import Clients
 from moot.lab.disk import WriteFault
 from moot.lab.faults import STEP_MS, Faults
+from moot.lab.members import newest_members
 from moot.lab.node import SimulatedNode
-from moot.lab.steps import Step
+from moot.lab.steps import StandingName, Step
 from moot.lab.world import STEP, World
 
 BASE_DELAYS_MS: Final = ((1, 3), (1, 10), (2, 20), (5, 50))
@@ -39,6 +41,7 @@ class Swarm:
         world: World,
         nodes: list[SimulatedNode],
         faults: Faults,
+        clients: Clients,
         kinds: tuple[str, ...],
         rng: random.Random,
         calm: float,
@@ -48,6 +51,7 @@ class Swarm:
         self._nodes = nodes
         self._names = [node.name for node in nodes]
         self._faults = faults
+        self._clients = clients
         self._rng = rng
         self._calm = calm
         self._messages = {tag: name for name, tag in faults.places.tags.items()}
@@ -101,11 +105,32 @@ class Swarm:
                 steps.Drift(self._rng.choice(self._names), self._rng.randint(-500, 500))
             ],
             "clock-jump": self._jump,
+            "membership": self._vote,
             "lost-answer": lambda: [steps.LoseAnswers(self._rng.randint(100, 900), self._for_ms())],
         }
 
     def _for_ms(self) -> int:
         return int(300 * 2 ** self._rng.uniform(0, 5))
+
+    def _vote(self) -> list[Step]:
+        """The operators agree to let one go or be a learner, or to take the one back that is.
+
+        One wish at a time, and never with more than one voter less than at the beginning: the run
+        breaks no more than so many bear. Now and then somebody forgets to vote.
+        """
+        members = newest_members(self._nodes, self._clients)
+        if members is None:
+            return []
+        voters = [name for name in self._names if name in members.voting]
+        missing = [name for name in self._names if name not in members.voting]
+        if not missing:
+            subject = self._rng.choice(self._names)
+            standing: StandingName = self._rng.choice(("out", "out", "learner"))
+        else:
+            subject = missing[0]
+            other: StandingName = "out" if subject in members.learning else "learner"
+            standing = self._rng.choice(("voter", "voter", "voter", other))
+        return [steps.Vote(name, subject, standing) for name in voters if self._rng.random() < 0.95]
 
     def _up(self) -> list[str]:
         """One node that runs, if any does."""
