@@ -84,7 +84,10 @@ class Message(
     """Base of an engine's messages. Subclasses set an integer ``tag`` and are final."""
 
     def attestations(self) -> tuple[Attestation, ...]:
-        """Every signature inside, those in certificates too. None under crash-fault engines."""
+        """Every signature inside, those in certificates too.
+
+        Under crash-fault engines only what becomes part of a proof (docs/decisions/0013).
+        """
         return ()
 
     def signed(self, signatures: Sequence[bytes]) -> Message:

@@ -12,7 +12,10 @@ MUTANT = Mutant(
         Rewrite(
             "consensus.multipaxos.engine:MultiPaxosEngine._on_prepare",
             "Promise(message.ballot, self._height, accepted, decided)",
-            "Promise(message.ballot, message.height, None if decided else accepted)",
+            (
+                "Promise(message.ballot, min(message.height, self._height), "
+                "None if decided else accepted)"
+            ),
         ),
         Rewrite(
             "consensus.paxos.conversation:Conversation._on_accept",

@@ -15,8 +15,8 @@ MUTANT = Mutant(
             "if False:",
         ),
     ),
-    faults=("one-way-cut", "partial-partition", "kill", "crash-at-effect"),
+    faults=("kill", "crash-at-effect"),
     minutes=0.6,
-    parameters={"lease_ms": 1500, "renew_ms": 700, "election_ms": 60, "election_ms_max": 60},
+    parameters={"lease_ms": 8_000, "renew_ms": 3_900, "election_ms": 60, "election_ms_max": 60},
     nodes=3,
 )
