@@ -65,7 +65,7 @@ def info(directory: Path, as_json: bool) -> None:
 
     Example: moot chain info --dir n1
     """
-    with _reading(directory) as judge:
+    with reading(directory) as judge:
         facts = _info(Folder(directory), judge)
     if as_json:
         print_json(facts)
@@ -113,7 +113,7 @@ def verify(directory: Path, as_json: bool) -> None:
     Example: moot chain verify --dir n1
     """
     began = time.monotonic()
-    with _reading(directory) as judge:
+    with reading(directory) as judge:
         try:
             report = _verify(judge)
         except Invalid as error:
@@ -134,9 +134,10 @@ def verify(directory: Path, as_json: bool) -> None:
 def _verify(stored: ChainJudge) -> dict[str, Any]:
     """Raises InvalidBlock, InvalidProof, DamagedStore."""
     source, top = stored.ledger, stored.top()
+    _check_whole(source)
     fresh = ChainJudge(MemoryStore(), source.genesis, default_verifier())
     transactions = proofs = 0
-    with _progress("verifying", top) as advance:
+    with progress("verifying", top) as advance:
         for height in range(1, top + 1):
             block, proof = _stored_block(source, height)
             fresh.take(block, proof, _now_ms())
@@ -183,8 +184,9 @@ def export(file: Path, directory: Path, last: int | None, force: bool, as_json: 
     """
     if file.exists() and not force:
         raise Failure(f"{file} exists already; overwrite it with --force, or choose another name")
-    with _reading(directory) as judge:
+    with reading(directory) as judge:
         top = judge.top() if last is None else min(last, judge.top())
+        _check_whole(judge.ledger)
         _export(judge.ledger, top, file)
         facts = {
             "file": str(file),
@@ -202,7 +204,7 @@ def _export(ledger: Ledger, top: int, file: Path) -> None:
     """Whole or not at all: written beside, put in place when it is complete."""
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with partial.open("xb") as target, _progress("exporting", top) as advance:
+        with partial.open("xb") as target, progress("exporting", top) as advance:
             writer = ChainFileWriter(target, ledger.genesis)
             for height in range(1, top + 1):
                 writer.add(*_stored_block(ledger, height))
@@ -230,7 +232,7 @@ def import_(file: Path, directory: Path, as_json: bool) -> None:
 
     Example: moot chain import chain.moot --dir n2
     """
-    with file.open("rb") as source, _judging(directory) as judge:
+    with file.open("rb") as source, judging(directory) as judge:
         reader = ChainFileReader(source)
         if reader.genesis.raw != judge.ledger.genesis.raw:
             raise Failure(f"{file} holds another chain than {directory}: their genesis differs")
@@ -257,7 +259,7 @@ def import_(file: Path, directory: Path, as_json: bool) -> None:
 
 def _import(judge: ChainJudge, reader: ChainFileReader, size: int) -> int:
     count = 0
-    with _progress("importing", size) as advance:
+    with progress("importing", size) as advance:
         for block, proof in reader.blocks():
             count += judge.take(block, proof, _now_ms())
             advance(reader.position)
@@ -268,7 +270,7 @@ def _import(judge: ChainJudge, reader: ChainFileReader, size: int) -> int:
 
 
 @contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[Store]:
+def opened(directory: Path) -> Iterator[Store]:
     """The folder's database. Raises ConfigError, StoreLocked, DamagedStore."""
     folder = Folder(directory)
     if not folder.genesis.exists():
@@ -281,16 +283,16 @@ def _opened(directory: Path) -> Iterator[Store]:
 
 
 @contextlib.contextmanager
-def _reading(directory: Path) -> Iterator[ChainJudge]:
+def reading(directory: Path) -> Iterator[ChainJudge]:
     """The folder's chain; nothing is written."""
-    with _opened(directory) as store:
+    with opened(directory) as store:
         yield _judge(OverlayStore(store), directory)
 
 
 @contextlib.contextmanager
-def _judging(directory: Path) -> Iterator[ChainJudge]:
+def judging(directory: Path) -> Iterator[ChainJudge]:
     """The folder's chain, to be added to."""
-    with _opened(directory) as store:
+    with opened(directory) as store:
         yield _judge(store, directory)
 
 
@@ -302,6 +304,15 @@ def _judge(store: Store, directory: Path) -> ChainJudge:
         raise ConfigError(str(error)) from None
     judge.restore(_now_ms())
     return judge
+
+
+def _check_whole(ledger: Ledger) -> None:
+    """Raises Failure where blocks were pruned, or the node began from a snapshot."""
+    if ledger.bodies_from > 1:
+        raise Failure(
+            f"blocks below height {ledger.bodies_from} are pruned here; this needs a node that "
+            "keeps all of them"
+        )
 
 
 def _stored_block(ledger: Ledger, height: int) -> Any:
@@ -316,7 +327,7 @@ def _now_ms() -> int:
 
 
 @contextlib.contextmanager
-def _progress(what: str, total: int) -> Iterator[Advance]:
+def progress(what: str, total: int) -> Iterator[Advance]:
     """A bar on standard error, where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done: None

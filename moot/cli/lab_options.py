@@ -12,6 +12,7 @@ from consensus.registry import protocol
 from moot.cli.common import engine_option, parameters_of
 from moot.lab.campaign import Range
 from moot.lab.faults import KINDS, check_kinds
+from moot.lab.keeping import DRAWN, settings_of
 from moot.lab.run import RunOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -90,6 +91,14 @@ def run_options(function: Function) -> Function:
                 help="Blocks kept in memory where nothing is final; default: the seed draws that.",
             ),
             click.option("--mutant", default=None, help="A planted mistake, by its name."),
+            click.option(
+                "--snapshots",
+                default="drawn",
+                show_default=True,
+                metavar="drawn|none|EVERY,KEEP,GAP,BODIES",
+                help="What nodes keep: snapshots every so many blocks, how many of them; the gap"
+                " that a snapshot closes; newest blocks kept whole (0: all).",
+            ),
         )
     ):
         function = option(function)
@@ -110,9 +119,12 @@ def options_from(
     delay: str,
     flush_depth: int | None,
     mutant: str | None,
+    snapshots: str,
 ) -> RunOptions:
-    """Checked options. Raises UnknownEngine, UnknownFault, BadParameter."""
+    """Checked options. Raises UnknownEngine, UnknownFault, BadParameter, InvalidKeeping."""
     protocol(engine)
+    if snapshots != DRAWN:
+        settings_of(snapshots)
     return RunOptions(
         engine=engine,
         nodes=nodes,
@@ -127,6 +139,7 @@ def options_from(
         load_tps=tps,
         delay_ms=delay_from(delay),
         flush_depth=flush_depth,
+        snapshots=snapshots,
     )
 
 

@@ -30,7 +30,7 @@ EXPECTED = (
 """Errors whose sentence is enough: the user's, a peer's or the machine's fault."""
 
 COMMANDS = {
-    "chain": "moot.cli.chain:chain",
+    "chain": "moot.cli.chain_keeping:chain",
     "devnet": "moot.cli.devnet:devnet",
     "engines": "moot.cli.engines:engines",
     "fault": "moot.cli.fault:fault",

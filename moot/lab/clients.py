@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import msgspec
 
 from chain.address import Address
-from chain.hashing import TxId, show_id
+from chain.block import Block
+from chain.hashing import BlockId, TxId, show_id
 from chain.transaction import (
     LEARNER,
     OUT,
@@ -249,14 +250,28 @@ class Clients:
 
     # ---------------------------------------------------------------------------- checking
 
-    def check(self, node: SimulatedNode, *, may_be_reverted: bool) -> None:
-        """At the end, on one node's chain: what was acknowledged is there, and nothing twice."""
+    def check(
+        self,
+        node: SimulatedNode,
+        body: Callable[[BlockId], Block | None] = lambda block: None,
+        *,
+        may_be_reverted: bool,
+    ) -> None:
+        """At the end, on one node's chain: what was acknowledged is there, and nothing twice.
+
+        ``body``: of blocks that the node may have pruned.
+        """
         ledger = node.running.ledger
         applied: dict[TxId, int] = {}
-        for height in range(1, ledger.height(ledger.head()) + 1):
-            block_id = ledger.id_at(height)
-            block = None if block_id is None else ledger.block(block_id)
-            assert block is not None, "the head's branch has no gaps"
+        blocks: list[Block] = []
+        at = ledger.head()
+        while at != ledger.chain_id:
+            block = ledger.block(at) or body(at)
+            assert block is not None, "nobody has a block of the head's branch"
+            blocks.append(block)
+            at = block.previous
+        for block in reversed(blocks):
+            height = block.height
             for transaction in block.transactions:
                 if transaction.id in applied:
                     self._violated("applied-twice", transaction, node)

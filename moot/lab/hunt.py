@@ -57,6 +57,7 @@ def options_of(mutant: Mutant, seed: int) -> RunOptions:
         load_tps=mutant.load_tps,
         delay_ms=mutant.delay_ms,
         flush_depth=mutant.flush_depth,
+        snapshots=mutant.snapshots,
         mutant=mutant.name,
     )
 

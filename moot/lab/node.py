@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -161,6 +161,8 @@ class SimulatedNode:
         """Hears of an exception out of the core; the node is down by then. None: it is raised."""
         self.after_input: Callable[[SimulatedNode], None] | None = None
         self.log: deque[tuple[int, str, Mapping[str, object]]] = deque(maxlen=LOG_MAX)
+        self.keeping: Counter[str] = Counter()
+        """What became of snapshots, and what was pruned."""
         self.misbehaviour: dict[tuple[bytes, str], int] = {}
         self._inbox: deque[Action] = deque()
         self._draining = False
@@ -195,7 +197,8 @@ class SimulatedNode:
     def _boot(self) -> None:
         era = self.genesis.eras[0]
         found = protocol(era.engine)
-        install_staged(self.store, self.genesis)
+        if install_staged(self.store, self.genesis) is not None:
+            self.keeping["snapshot-installed"] += 1
         ledger = EraBook().open_ledger(self.store, self.genesis, self.verifier, *(self.flush or ()))
         if not self._initialised:
             # A crash in here leaves a folder that is not complete; its owner begins again.
@@ -405,6 +408,8 @@ class SimulatedNode:
         self.busy_until_ms = max(self.busy_until_ms, self.world.now_ms) + milliseconds
 
     def _log(self, level: Level, event: str, fields: Mapping[str, object]) -> None:
+        if event.startswith(("snapshot-", "pruned")):
+            self.keeping[event] += 1
         if level != "debug":
             self.log.append((self.world.now_ms, event, fields))
 

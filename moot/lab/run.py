@@ -37,6 +37,7 @@ from moot.lab.checkers import (
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
 from moot.lab.faults import MEMBERSHIP, Faults, chosen_kinds
+from moot.lab.keeping import DRAWN, body_of, keep
 from moot.lab.liars import make_liars, make_named_liars
 from moot.lab.mutants import find_mutant
 from moot.lab.node import SimulatedNode
@@ -78,7 +79,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     planted mistake (moot.lab.mutants).
     ``load_tps``: payments a second. ``delay_ms``: least and greatest delay of a link that nothing
     is wrong with; None: the seed draws it. ``flush_depth``: blocks that a ledger without finality
-    keeps in memory, also drawn if None.
+    keeps in memory, also drawn if None. ``snapshots``: what nodes keep (moot.lab.keeping.keep).
     """
 
     engine: str
@@ -94,6 +95,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     load_tps: float = 2.0
     delay_ms: tuple[int, int] | None = None
     flush_depth: int | None = None
+    snapshots: str = DRAWN
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -256,6 +258,9 @@ class Laboratory:
     def watch(self) -> None:
         """Puts the checkers on all honest nodes; after whatever else wraps their engines."""
         self.faults.clocks_matter = self.properties.synchrony == "clocks"
+        # Where nothing is final a newcomer needs all blocks: so many nodes never lose them.
+        archives = 0 if self.properties.finalizes else self.bearable + 1
+        keep(self.world, self.nodes, self.options.snapshots, archives)
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
             self.returned[node.key] = Returned(node, self.findings)
@@ -330,8 +335,8 @@ class Laboratory:
         if not ledger.finalizes:
             for height in range(self.auditor.height + 1, ledger.height(ledger.head()) + 1):
                 block_id = ledger.id_at(height)
-                block = None if block_id is None else ledger.block(block_id)
-                assert block is not None, "the head's branch has no gaps"
+                block = None if block_id is None else body_of(up, block_id)
+                assert block is not None, "nobody has a block of the head's branch"
                 self.auditor.audit(block, None, self.world.now_ms)
         self.auditor.count(self.world.now_ms)
         users = [user.address for user in self.cluster.users]
@@ -340,7 +345,11 @@ class Laboratory:
         # A branch may overtake another that was confirmed by policy only; then it is no fault.
         deepest = self.findings.exercised["reorganisation_depth_max"]
         may_be_reverted = not ledger.finalizes and deepest >= self._confirming_blocks()
-        self.clients.check(reference, may_be_reverted=may_be_reverted)
+        self.clients.check(
+            reference,
+            lambda block: self.auditor.block(block) or body_of(up, block),
+            may_be_reverted=may_be_reverted,
+        )
 
     def _confirming_blocks(self) -> int:
         """How many blocks on top confirm one, where nothing is final."""
@@ -355,6 +364,9 @@ class Laboratory:
         operations = len(self.clients.acknowledged)
         exercised = self.findings.exercised
         faults = self.faults.counts()
+        for node in self.nodes:
+            for event, count in node.keeping.items():
+                exercised[event] += count
         exercised["messages"] = sum(self.network.messages.values())
         exercised["writes_synced"] = sum(node.store.syncs for node in self.nodes)
         return Outcome(
@@ -535,4 +547,6 @@ def command_of(options: RunOptions, commit: str = "") -> str:
         words.append(f"--liar-kinds {','.join(options.liar_kinds)}")
     if options.mutant:
         words.append(f"--mutant {options.mutant}")
+    if options.snapshots != default.snapshots:
+        words.append(f"--snapshots {options.snapshots}")
     return " ".join(words) + (f"  # at commit {commit}" if commit else "")

@@ -111,7 +111,7 @@ class NodeCore:
         self.driver = Driver(engine, ledger, self, shell.clock)
         self._actions: deque[Action] = deque()
         self._performing = False
-        self._started = False
+        self._started = self._rests = False
         self._confirmed = ledger.confirmed()
         self.transactions = TransactionDesk(
             ledger,
@@ -258,8 +258,8 @@ class NodeCore:
                 self._do(self.gossip.tick(now.steady_ms))
                 self._do(self.sync.tick(now.steady_ms))
             case "chores":
-                is_busy = self.snapshots.work()
-                self.shell.timers.set(("chores",), WORK_MS if is_busy else IDLE_MS)
+                self._rests = not self.snapshots.work()
+                self.shell.timers.set(("chores",), IDLE_MS if self._rests else WORK_MS)
             case "expiry":
                 self.shell.timers.set(("expiry",), EXPIRY_CHECK_MS)
                 self.transactions.look(HeadMoved((), ()))
@@ -369,6 +369,7 @@ class NodeCore:
         self._do(self.sync.head_moved(self._steady()))
         if not self.rules.properties.finalizes:
             self.snapshots.head_moved()
+            self._soon_to_chores()
             self._publish_confirmed()
         self.transactions.announce_waiting()
 
@@ -377,9 +378,16 @@ class NodeCore:
         newly = self.ledger.finalize(effect.block, effect.proof)
         for block in newly:
             self.feed.publish(feed.BecameFinal(block.head, len(block.transactions)))
+        self._soon_to_chores()
         if newly:
             self._do(self.sync.finalized(self._steady()))
         self.requests.finalized()
+
+    def _soon_to_chores(self) -> None:
+        """A snapshot in the making need not wait until the node looks again by itself."""
+        if self._rests and self.snapshots.making is not None:
+            self._rests = False
+            self.shell.timers.set(("chores",), WORK_MS)
 
     def serve_read(self, effect: contract.ServeRead) -> None:
         self.requests.may_be_served(effect.request, effect.height)

@@ -165,7 +165,10 @@ class SnapshotKeeper:
         if goal < max(1, ledger.bodies_from) + step:
             return False
         before = ledger.bodies_from
-        return ledger.prune(goal) > before
+        after = ledger.prune(goal)
+        if after > before:
+            self._log("info", "pruned", {"bodies_from": after})
+        return after > before
 
     # -------------------------------------------------------------------------------- serving
 
@@ -181,6 +184,11 @@ class SnapshotKeeper:
     def chunk(self, block: BlockId, path: bytes) -> StateChunk | None:
         found = self._shelf.find(block)
         return None if found is None else self._shelf.chunk(found.height, path)
+
+    @property
+    def making(self) -> int | None:
+        """Height of the one in the making."""
+        return self._shelf.making
 
     @property
     def kept(self) -> tuple[Snapshot, ...]:

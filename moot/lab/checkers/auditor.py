@@ -42,6 +42,10 @@ class Auditor:
     def height(self) -> int:
         return self._ledger.height(self._ledger.head())
 
+    def block(self, block: BlockId) -> Block | None:
+        """A block that was audited."""
+        return self._ledger.block(block)
+
     @judged_honestly
     def audit(self, block: Block, proof: Proof | None, at_ms: int) -> None:
         """Executes a block on the one before it. It must be the next."""

@@ -47,6 +47,7 @@ class Mutant(msgspec.Struct, frozen=True, kw_only=True):
     load_tps: float = 4.0
     delay_ms: tuple[int, int] | None = None
     flush_depth: int | None = None
+    snapshots: str = "none"
 
     def apply(self) -> AbstractContextManager[None]:
         """While it lasts the mistake is in the production code. Raises MutantGone."""

@@ -186,9 +186,9 @@ def change_row(folder: Path, key: bytes, value: bytes | None) -> None:
 
 def rows_of(folder: Path, height: int) -> tuple[bytes, bytes, bytes]:
     """Keys of a block's body, proof and result."""
-    from moot.cli.chain import _reading
+    from moot.cli.chain import reading
 
-    with _reading(folder) as judge:
+    with reading(folder) as judge:
         block, proof = block_at(judge.ledger, height)
     assert proof is not None
     return body_key(height, block.id), proof_key(block.id), result_key(block.id)
