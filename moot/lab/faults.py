@@ -163,6 +163,7 @@ class Faults:
         self._findings = findings
         self._bearable = bearable
         self._highest = highest
+        self._delay_ms = delay_ms
         self._fuses: dict[bytes, Fuse] = {}
         self._burnt: dict[bytes, int] = {}
         """How long each node stays down that its fuse is killing right now; 0: for good."""
@@ -446,7 +447,6 @@ class Faults:
         links = [self._network.faults[pair] for pair in self.places.pairs(step.ways)]
         if not links:
             return False
-        before = links[0].delay_ms
         for link in links:
             match step:
                 case steps.Delay():
@@ -460,7 +460,7 @@ class Faults:
             for link in links:
                 match step:
                     case steps.Delay():
-                        link.delay_ms, link.tail = before, 0
+                        link.delay_ms, link.tail = self._delay_ms, 0
                     case steps.Rate():
                         setattr(link, step.name, 0)
                     case steps.Bandwidth():

@@ -13,4 +13,5 @@ FOUND = (
     # the proof's first writing only, and the others, who had the block, could never be told.
     ("pbft", 4, 528),
 )
-"""(engine, nodes, seed); the faults are what the seed draws."""
+"""(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
+a drawing: tests/scenarios keeps the cases themselves."""

@@ -8,7 +8,7 @@ import pytest
 from moot.lab.faults import KINDS
 from moot.lab.recording import Case, play, record
 from moot.lab.run import Laboratory, RunOptions, run
-from moot.lab.steps import Crash, Disk, Moment, Partition, Pay, Script, Step, Timed, Wipe
+from moot.lab.steps import Crash, Delay, Disk, Moment, Partition, Pay, Script, Step, Timed, Wipe
 
 OPTIONS = RunOptions(engine="pbft", nodes=4, seed=5, minutes=0.2)
 
@@ -118,6 +118,17 @@ def test_a_process_that_nobody_starts_again_stays_down_until_the_healing() -> No
     outcome = run(RunOptions(engine="pbft", nodes=4, seed=1), (prepare,), script)
     assert down == [True]
     assert outcome.exercised["restarts"] == 1
+
+
+def test_delays_that_overlap_end_where_they_began() -> None:
+    steps = (
+        Timed(1_200, Delay(("n0>n1",), 200, 300, for_ms=1_000)),
+        Timed(1_700, Delay(("*>*",), 400, 500, 30, for_ms=1_000)),
+    )
+    laboratory, done = did(Script(lasts_ms=3_000, steps=steps, delay_ms=(2, 3), healing="none"))
+    assert len(done) == 2
+    assert {link.delay_ms for link in laboratory.network.faults.values()} == {(2, 3)}
+    assert {link.tail for link in laboratory.network.faults.values()} == {0}
 
 
 def test_torn_writes_and_partitions_are_what_their_steps_say() -> None:
