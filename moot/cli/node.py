@@ -16,7 +16,7 @@ import msgspec
 from chain.bech32m import show_address
 from moot.cli.common import Failure, address_of, print_facts
 from moot.cli.genesis import read_genesis
-from moot.cli.node_asked import displaced, peers, status, why
+from moot.cli.node_asked import displaced, peers, status, transfer, why
 from moot.explorer import add_pages
 from moot.miner.workers import Grinder
 from moot.node.config import (
@@ -56,7 +56,7 @@ def node() -> None:
     """
 
 
-for asked in (status, peers, why, displaced):
+for asked in (status, peers, why, displaced, transfer):
     node.add_command(asked)
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from moot.cli.common import json_option, node_option, plain, print_facts, print_json, print_table
-from moot.cli.network import ask
+from moot.cli.common import (
+    Failure,
+    json_option,
+    node_option,
+    plain,
+    print_facts,
+    print_json,
+    print_table,
+)
+from moot.cli.network import ask, client_of, run
 from moot.client.answers import PeerAnswer
 from moot.client.node import NodeClient
 
@@ -140,3 +149,32 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count} B"
+
+
+@click.command()
+@click.argument("to", required=False)
+@node_option
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    envvar="MOOT_ADMIN_TOKEN_FILE",
+    help="File with the node's rest.admin_token_file token (a devnet's: admin.token).",
+)
+def transfer(to: str | None, node_url: str, token_file: Path) -> None:
+    """Hand leadership to the voter TO, or to the one that is furthest; ask the leader for it.
+
+    For engines whose leader stays, such as raft.
+
+    Example: moot node transfer n2 --token-file admin.token
+    """
+    client = client_of(node_url, token=token_file.read_text(encoding="utf-8").strip())
+
+    async def asked() -> str:
+        async with client:
+            return await client.command("transfer", () if to is None else (to,))
+
+    outcome = run(asked())
+    if outcome.startswith("refused"):
+        raise Failure(outcome)
+    click.echo(plain(outcome or "done"))

@@ -52,6 +52,10 @@ PAGE_CONFIRMED: Final = 25
 """Confirmed transactions on one page of an address's history (Esplora)."""
 
 
+class _Command(msgspec.Struct):
+    outcome: str
+
+
 class _Peers(msgspec.Struct):
     peers: list[PeerAnswer]
 
@@ -158,6 +162,11 @@ class NodeClient(HttpClient):
     async def consensus(self) -> ConsensusAnswer:
         """What the node's engine says of itself."""
         return await self.get("/moot/consensus", ConsensusAnswer)
+
+    async def command(self, name: str, arguments: Sequence[str] = ()) -> str:
+        """Gives the engine an operator's command; its outcome. Needs the node's token."""
+        body = {"name": name, "arguments": list(arguments)}
+        return (await self.post("/moot/command", body, _Command)).outcome
 
     async def why(self) -> WhyAnswer:
         """Why the node makes no progress, in plain sentences."""

@@ -212,7 +212,7 @@ class CommandBody(msgspec.Struct):
 
 
 class CommandAnswer(msgspec.Struct):
-    """What the engine says: empty, or a sentence that begins with "refused"."""
+    """What came of it; a sentence that begins with "refused" says why nothing did."""
 
     outcome: str
 
