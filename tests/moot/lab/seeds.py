@@ -12,6 +12,10 @@ FOUND = (
     # A restarted node wrote again which block was final, but not its proof; the next crash lost
     # the proof's first writing only, and the others, who had the block, could never be told.
     ("pbft", 4, 528),
+    # After a power failure the head was the flushed block, and the state of the confirmed block
+    # below it was not in memory: whoever reads there must be refused.
+    ("authority", 5, 514),
+    ("gossip", 6, 507),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""
