@@ -10,7 +10,7 @@ import click
 
 from chain.address import PREFIXES
 from chain.bech32m import show_address
-from chain.genesis import Allocation, Genesis
+from chain.genesis import COIN, Allocation, Genesis
 from chain.genesis_file import genesis_from_json, genesis_to_json
 from chain.hashing import show_id
 from chain.ledger import genesis_block
@@ -77,6 +77,13 @@ def genesis() -> None:
 )
 @click.option("--faucet", "faucet_coins", type=coins, default=None, help="Fund a faucet.")
 @click.option(
+    "--member-coins",
+    type=coins,
+    default=None,
+    help="Coins of each validator's own account, for the fees of its membership votes "
+    "[default: 1; on a network of value 0].",
+)
+@click.option(
     "--param", "pairs", multiple=True, metavar="KEY=VALUE", help="Set an engine's parameter."
 )
 @click.option("--quick", is_flag=True, help="Use the engine's quick devnet parameters.")
@@ -95,6 +102,7 @@ def new(
     listed: tuple[str, ...],
     allocate: tuple[str, ...],
     faucet_coins: int | None,
+    member_coins: int | None,
     pairs: tuple[str, ...],
     quick: bool,
     out: Path,
@@ -118,6 +126,13 @@ def new(
         keys["faucet"] = os.urandom(32)
         faucet = Key.from_seed(keys["faucet"]).address
         allocations.append(Allocation(faucet, faucet_coins))
+    if member_coins is None:
+        member_coins = 0 if network == "main" else COIN
+    if member_coins:
+        owners = {allocation.address for allocation in allocations}
+        allocations += [
+            Allocation(each.address, member_coins) for each in members if each.address not in owners
+        ]
     made = make_genesis(
         name=name,
         network=network,

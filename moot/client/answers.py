@@ -148,6 +148,48 @@ class PeerAnswer(msgspec.Struct, frozen=True):
     bytes_out: int = 0
 
 
+class MemberAnswer(msgspec.Struct, frozen=True):
+    """A voter, a learner, or one who is leaving. ``decides``: has a vote on the next block."""
+
+    address: str
+    standing: str
+    name: str = ""
+    weight: int = 0
+    decides: bool = False
+    linked: bool = False
+
+
+class VoteAnswer(msgspec.Struct, frozen=True):
+    """Who wishes something, and the last height at which that counts."""
+
+    voter: str
+    name: str = ""
+    until_height: int = 0
+
+
+class WishAnswer(msgspec.Struct, frozen=True):
+    """What some members wish somebody to be: out, learner or voter."""
+
+    subject: str
+    standing: str
+    votes: list[VoteAnswer]
+    needed: int
+    weight: int = 0
+    name: str = ""
+
+
+class MembersAnswer(msgspec.Struct, frozen=True):
+    """GET /moot/members. ``change``: none, at-once or joint."""
+
+    height: int
+    change: str
+    members: list[MemberAnswer]
+    wishes: list[WishAnswer]
+    quorum: int = 0
+    lag: int = 0
+    joint: bool = False
+
+
 class ValidatorAnswer(msgspec.Struct, frozen=True):
     """One member of the set that decides now."""
 

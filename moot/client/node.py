@@ -20,6 +20,7 @@ from moot.client.answers import (
     EsploraTransaction,
     FaucetAnswer,
     FeedFrame,
+    MembersAnswer,
     MiningResult,
     MiningTemplate,
     NodeStatus,
@@ -154,6 +155,10 @@ class NodeClient(HttpClient):
     async def peers(self) -> list[PeerAnswer]:
         """The node's links."""
         return (await self.get("/moot/peers", _Peers)).peers
+
+    async def members(self) -> MembersAnswer:
+        """Voters, learners and open votes."""
+        return await self.get("/moot/members", MembersAnswer)
 
     async def displaced(self) -> list[DisplacedAnswer]:
         """Transactions that a losing branch had taken and the winning one cannot take."""

@@ -37,6 +37,8 @@ ACCOUNTS = 10
 """Funded test accounts, from the well-known development mnemonic."""
 ACCOUNT_COINS = 1_000_000
 FAUCET_COINS = 10_000_000
+MEMBER_COINS = 100
+"""Coins of each validator's own account: millions of membership votes."""
 PLAN_SIZE_MAX = 64 * 1024
 HOST = "127.0.0.1"
 
@@ -124,6 +126,11 @@ def _make(
         allocations=[
             *(Allocation(address, ACCOUNT_COINS * COIN) for address in accounts),
             Allocation(faucet_address, FAUCET_COINS * COIN),
+            *(
+                Allocation(member.address, MEMBER_COINS * COIN)
+                for member in members
+                if properties.has_validators
+            ),
         ],
         faucet=faucet_address,
         time_ms=time.time_ns() // 1_000_000,

@@ -1,18 +1,18 @@
-"""The ``moot wallet`` group; its commands live in keys, ask, pay and offline."""
+"""The ``moot wallet`` group; its commands live in keys, ask, pay, offline and member."""
 
 from __future__ import annotations
 
 import click
 
-from moot.cli.wallet import ask, keys, offline, pay
+from moot.cli.wallet import ask, keys, member, offline, pay
 
 
 @click.group(name="wallet")
 def wallet() -> None:
     """Keys and payments.
 
-    Wallets are encrypted files below MOOT_HOME (~/.moot). Only balance, history, faucet, send and
-    broadcast speak to a node.
+    Wallets are encrypted files below MOOT_HOME (~/.moot). Only balance, history, faucet, send,
+    broadcast and member speak to a node.
 
     Example: moot wallet new alice
     """
@@ -23,5 +23,6 @@ for command in (
     *(ask.balance, ask.history, ask.faucet),
     *(pay.send, pay.broadcast),
     offline.sign,
+    member.member,
 ):
     wallet.add_command(command)
