@@ -352,6 +352,12 @@ class Ledger(Reading):
         """The head when the node last ran; perhaps not known (any more): ask ``knows``."""
         return self._stored_head
 
+    def state(self, block: BlockId | None = None) -> StateTree:
+        """As in Reading; where nothing is final also of older blocks: the confirmed one may be."""
+        if self.finalizes or block is None or block in self._tree.entries:
+            return super().state(block)
+        return self._states.after(block)
+
     def note(self, name: str) -> bytes | None:
         """What ``put_note`` kept under a name."""
         return self._disk.store.get(NOTE + name.encode())

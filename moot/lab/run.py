@@ -36,6 +36,7 @@ from moot.lab.checkers import (
 )
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
+from moot.lab.double_spender import DoubleSpender
 from moot.lab.faults import MEMBERSHIP, Faults, chosen_kinds
 from moot.lab.keeping import DRAWN, body_of, keep
 from moot.lab.liars import make_liars, make_named_liars
@@ -306,6 +307,9 @@ class Laboratory:
         self.watch()
         self.cluster.start()
         self.clients.start()
+        if not self.properties.finalizes and self.properties.fault_model == "crash":
+            user = self.cluster.thief
+            DoubleSpender(world, self.nodes, user, self.clients, self.findings).start()
         self.readers.start()
         if world.run_until(self.lasts_ms, self.stop) or self.healing == "none":
             return self._outcome(self.honest)

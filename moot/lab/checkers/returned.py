@@ -22,7 +22,8 @@ HISTORY_PAGE: Final = 100
 
 
 class Returned:
-    """For one node: no payment is forgotten because the block that held it lost."""
+    """For one node: no payment is forgotten because the block that held it lost; one that cannot
+    come back is listed as displaced."""
 
     def __init__(self, node: SimulatedNode, findings: Findings) -> None:
         self._node = node
@@ -59,7 +60,17 @@ class Returned:
             try:
                 core.mempool.check(transaction, core.ledger, height, now_ms)
             except InvalidTransaction:
-                continue  # another one took its place, or it has expired
+                # Another one took its place, or it has expired: then its sender is told.
+                if core.displaced.get(transaction.id) is None:
+                    self._findings.violated(
+                        "displaced",
+                        f"{self._node.name} does not list {show_id(transaction.id)}, whose block "
+                        "lost and which cannot come back",
+                        self._node.world.now_ms,
+                    )
+                else:
+                    self._findings.exercised["displaced"] += 1
+                continue
             self._findings.violated(
                 "returned",
                 f"{self._node.name} forgot {show_id(transaction.id)} when its block lost at "

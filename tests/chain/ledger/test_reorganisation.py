@@ -219,3 +219,17 @@ def test_confirmed_is_the_ancestor_at_the_depth_of_the_era() -> None:
     default = open_ledger(GENESIS, finalizes=False)
     assert default.confirmed() == default.chain_id
     assert extend(default, 8)[1].id == default.confirmed()
+
+
+def test_the_state_of_a_confirmed_block_can_be_read_though_it_left_memory() -> None:
+    """A chain that confirms deeper than it keeps states in memory still answers for accounts."""
+    genesis: Genesis = make_genesis(parameters=(("confirmation_depth", 5),))
+    ledger = open_ledger(genesis, finalizes=False, flush_depth=1, flush_blocks=1)
+    paid = make_transaction(ledger.chain_id, 0, 0, [Transfer(address(1), COIN)])
+    ledger.set_head(grow(ledger, ledger.head(), [paid]).id)
+    extend(ledger, 5)
+    confirmed = ledger.confirmed()
+    assert ledger.state_held(confirmed) is None
+    assert ledger.account(address(0), confirmed).nonce == 1
+    assert ledger.account(address(0), ledger.chain_id).nonce == 0
+    assert ledger.state(confirmed).root == ledger.header(confirmed).manifest.state_root
