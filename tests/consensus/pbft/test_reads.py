@@ -105,6 +105,22 @@ def test_what_is_final_elsewhere_is_waited_for(lie: int | None) -> None:
     assert readers.served[8] == (1, 1)
 
 
+def test_a_commit_that_was_said_counts_before_anybody_is_known_to_have_decided() -> None:
+    """Somebody out of sight may have gathered the quorum, and told a client."""
+    readers = Readers(4, background_sync_ms=None)
+    cluster = readers.cluster
+    cluster.drop = lambda source, target, message: isinstance(message, Commit)
+    cluster.submit()
+    cluster.run_for(100)
+    assert all(node.traces[-1].name == "prepared" for node in cluster.nodes)
+    readers.read(0, 1)
+    cluster.run_for(200)
+    assert readers.served == {}
+    cluster.drop = lambda source, target, message: False
+    cluster.run_until(lambda: 1 in readers.served, limit_ms=20_000)
+    assert readers.served[1] == (1, 1)
+
+
 def test_a_replica_that_is_cut_off_refuses_in_the_end_and_another_serves() -> None:
     readers = Readers(4)
     readers.decide(1, 4)
