@@ -16,7 +16,12 @@ export class Refused extends Error {
   }
 
   get missing() {
-    return this.status === 404 || this.status === 400;
+    return this.status === 404 || this.status === 400 || this.pruned;
+  }
+
+  /** It was here, and this node does not keep it any more. */
+  get pruned() {
+    return this.status === 410;
   }
 }
 

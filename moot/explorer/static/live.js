@@ -143,9 +143,15 @@ export function notFound(refused) {
   return h(
     "section",
     { class: "notice" },
-    h("h1", null, "Not found"),
+    h("h1", null, refused.pruned ? "Pruned here" : "Not found"),
     h("p", null, `The node says: ${refused.message}`),
-    h("p", { class: "quiet" }, "It may not have arrived here yet; this page keeps looking."),
+    h(
+      "p",
+      { class: "quiet" },
+      refused.pruned
+        ? "A node that keeps everything can still show it."
+        : "It may not have arrived here yet; this page keeps looking.",
+    ),
     h("p", null, h("a", { href: "/" }, "Back to the chain")),
   );
 }

@@ -62,6 +62,34 @@ class StatusAnswer(msgspec.Struct):
     uptime_ms: int
     hash_rate: float
     """Hashes a second of this node's own miner; 0 where it does not mine."""
+    keeping: KeepingFacts
+
+
+class KeepingFacts(msgspec.Struct):
+    """What this node keeps of the chain.
+
+    ``bodies_from``, ``heads_from``: least height, genesis apart, of which blocks (and heads) are
+    kept. ``snapshots``: heights of those that peers can fetch here. ``fetching``: height of the one
+    that is being taken in; ``fetched_per_mille``: how much of its state is here.
+    """
+
+    bodies_from: int
+    heads_from: int
+    snapshots: list[int]
+    fetching: int | None
+    fetched_per_mille: int
+
+
+def _keeping(context: Context) -> KeepingFacts:
+    ledger, keeper = context.core.ledger, context.core.snapshots
+    staged = keeper.staged
+    return KeepingFacts(
+        bodies_from=max(1, ledger.bodies_from),
+        heads_from=max(1, ledger.heads_from),
+        snapshots=[each.height for each in keeper.kept],
+        fetching=None if staged is None else staged.height,
+        fetched_per_mille=0 if staged is None else keeper.received_per_mille,
+    )
 
 
 def status_answer(context: Context) -> StatusAnswer:
@@ -90,6 +118,7 @@ def status_answer(context: Context) -> StatusAnswer:
         faucet=bool(context.runtime.config.rest.faucet_key),
         uptime_ms=context.runtime.uptime_ms(),
         hash_rate=context.runtime.hash_rate(),
+        keeping=_keeping(context),
     )
 
 

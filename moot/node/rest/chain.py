@@ -123,20 +123,17 @@ def block_status(context: Context, block_id: BlockId, height: int) -> str:
     return "final" if context.core.rules.properties.finalizes else "confirmed"
 
 
-@table.add("GET", "/moot/block/{id}", BlockFacts, errors=(400, 404))
+@table.add("GET", "/moot/block/{id}", BlockFacts, errors=(400, 404, 410))
 async def block(context: Context, request: web.Request) -> BlockFacts:
     """What a block's header and manifest say, and what executing it gave."""
     return _facts(context, context.block(identifier(request.match_info["id"])))
 
 
-@table.add("GET", "/moot/block-height/{height}", BlockFacts, errors=(400, 404))
+@table.add("GET", "/moot/block-height/{height}", BlockFacts, errors=(400, 404, 410))
 async def block_at(context: Context, request: web.Request) -> BlockFacts:
     """The same for the best chain's block at a height."""
     height = whole_number(request.match_info["height"], "a height")
-    block_id = context.core.ledger.id_at(height)
-    if block_id is None:
-        raise Problem(404, "unknown-block", "the chain is not that high")
-    return _facts(context, context.block(block_id))
+    return _facts(context, context.block(context.id_at(height)))
 
 
 class TransferFacts(msgspec.Struct, tag_field="kind", tag="transfer"):

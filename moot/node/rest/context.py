@@ -81,11 +81,30 @@ class Context:
             raise Problem(400, error.code, error.sentence) from None
 
     def block(self, block_id: BlockId) -> Block:
-        """A block with its body, on any branch. Raises Problem 404."""
-        found = self.core.ledger.block(block_id)
+        """A block with its body, on any branch. Raises Problem 404, or 410 where it was pruned."""
+        ledger = self.core.ledger
+        found = ledger.block(block_id)
+        if found is None and ledger.knows(block_id):
+            raise self._pruned()
         if found is None:
             raise Problem(404, "unknown-block", "Block not found: this node has no such block")
         return found
+
+    def id_at(self, height: int) -> BlockId:
+        """The best chain's block at a height. Raises Problem 404, or 410 where it was pruned."""
+        ledger = self.core.ledger
+        found = ledger.id_at(height)
+        if found is None and height < ledger.heads_from:
+            raise self._pruned()
+        if found is None:
+            raise Problem(404, "unknown-block", "Block not found: the chain is not that high")
+        return found
+
+    def _pruned(self) -> Problem:
+        lowest = self.core.ledger.bodies_from
+        return Problem(
+            410, "pruned", f"Block pruned here: this node keeps blocks from height {lowest} on"
+        )
 
     def submit(self, transactions: Sequence[Transaction]) -> list[InvalidTransaction | None]:
         """To the mempool and to the peers. Raises Problem 503 if that is this node's end."""

@@ -31,6 +31,7 @@ REASONS: Final = {
     405: "the path takes other methods",
     408: "the request's body came too slowly",
     409: "not as things are now: not final yet, or already so",
+    410: "That was here, and is pruned now: this node does not keep it any more.",
     413: "the request's body is too large",
     415: "the body must be sent as application/json",
     429: "too many requests",

@@ -57,7 +57,7 @@ def _head_hex(context: Context, height: int) -> str:
     return codec.encode(context.core.ledger.header(block_id)).hex()
 
 
-@table.add("GET", "/moot/tx/{id}/proof", TransactionProof, errors=(400, 404, 409))
+@table.add("GET", "/moot/tx/{id}/proof", TransactionProof, errors=(400, 404, 409, 410))
 async def transaction(context: Context, request: web.Request) -> TransactionProof:
     """What shows a transaction to be in a final block, from JSON alone."""
     ledger = context.core.ledger
@@ -66,7 +66,7 @@ async def transaction(context: Context, request: web.Request) -> TransactionProo
         raise Problem(404, "unknown-transaction", "this transaction is in no block of this node")
     found = ledger.block(located.block_id)
     if found is None:
-        raise Problem(404, "pruned", "this node no longer holds the block's body")
+        raise Problem(410, "pruned", "this node no longer holds the block's body")
     position = located.position + 1
     return TransactionProof(
         transaction=located.transaction.raw.hex(),

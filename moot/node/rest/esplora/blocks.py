@@ -32,28 +32,28 @@ def _block(context: Context, request: web.Request) -> Block:
     return context.block(identifier(request.match_info["hash"]))
 
 
-@table.add("GET", "/api/block/{hash}", EsploraBlock, errors=(400, 404))
+@table.add("GET", "/api/block/{hash}", EsploraBlock, errors=(400, 404, 410))
 async def block(context: Context, request: web.Request) -> Cached:
     """A block's header and sizes."""
     found = _block(context, request)
     return Cached(block_shape(context, found), cache_seconds(context, found.id))
 
 
-@table.add("GET", "/api/v1/block/{hash}", EsploraBlock, errors=(400, 404))
+@table.add("GET", "/api/v1/block/{hash}", EsploraBlock, errors=(400, 404, 410))
 async def block_v1(context: Context, request: web.Request) -> Cached:
     """The same under mempool.space's path."""
     found = _block(context, request)
     return Cached(block_shape(context, found), cache_seconds(context, found.id))
 
 
-@table.add("GET", "/api/block/{hash}/header", str, errors=(400, 404))
+@table.add("GET", "/api/block/{hash}/header", str, errors=(400, 404, 410))
 async def header(context: Context, request: web.Request) -> Cached:
     """The 80-byte header in hex."""
     found = _block(context, request)
     return Cached(found.header.raw.hex(), cache_seconds(context, found.id))
 
 
-@table.add("GET", "/api/block/{hash}/raw", bytes, errors=(400, 404))
+@table.add("GET", "/api/block/{hash}/raw", bytes, errors=(400, 404, 410))
 async def raw(context: Context, request: web.Request) -> Cached:
     """The block's canonical encoding."""
     found = _block(context, request)
@@ -68,7 +68,7 @@ class BlockStatus(msgspec.Struct):
     next_best: str | None
 
 
-@table.add("GET", "/api/block/{hash}/status", BlockStatus, errors=(400, 404))
+@table.add("GET", "/api/block/{hash}/status", BlockStatus, errors=(400, 404, 410))
 async def status(context: Context, request: web.Request) -> Cached:
     """Whether the block lies on the best chain."""
     ledger = context.core.ledger
@@ -83,14 +83,14 @@ async def status(context: Context, request: web.Request) -> Cached:
     return Cached(answer, cache_seconds(context, block_id))
 
 
-@table.add("GET", "/api/block/{hash}/txids", list[str], errors=(400, 404))
+@table.add("GET", "/api/block/{hash}/txids", list[str], errors=(400, 404, 410))
 async def txids(context: Context, request: web.Request) -> Cached:
     """The ids of the manifest and of all transactions: the Merkle tree's leaves."""
     found = _block(context, request)
     return Cached([show_id(leaf) for leaf in found.leaves], cache_seconds(context, found.id))
 
 
-@table.add("GET", "/api/block/{hash}/txid/{index}", str, errors=(400, 404))
+@table.add("GET", "/api/block/{hash}/txid/{index}", str, errors=(400, 404, 410))
 async def txid(context: Context, request: web.Request) -> Cached:
     """One leaf's id."""
     found = _block(context, request)
@@ -100,13 +100,13 @@ async def txid(context: Context, request: web.Request) -> Cached:
     return Cached(show_id(found.leaves[index]), cache_seconds(context, found.id))
 
 
-@table.add("GET", "/api/block/{hash}/txs", list[EsploraTransaction], errors=(400, 404))
+@table.add("GET", "/api/block/{hash}/txs", list[EsploraTransaction], errors=(400, 404, 410))
 async def first_transactions(context: Context, request: web.Request) -> Cached:
     """The block's first 25 transactions, the manifest (as coinbase) first."""
     return _page(context, _block(context, request), 0)
 
 
-@table.add("GET", "/api/block/{hash}/txs/{start}", list[EsploraTransaction], errors=(400, 404))
+@table.add("GET", "/api/block/{hash}/txs/{start}", list[EsploraTransaction], errors=(400, 404, 410))
 async def transactions(context: Context, request: web.Request) -> Cached:
     """25 of the block's transactions from an index that is a multiple of 25."""
     found = _block(context, request)
@@ -136,13 +136,11 @@ def _page(context: Context, found: Block, start: int) -> Cached:
     return Cached(answer, cache_seconds(context, found.id))
 
 
-@table.add("GET", "/api/block-height/{height}", str, errors=(400, 404))
+@table.add("GET", "/api/block-height/{height}", str, errors=(400, 404, 410))
 async def block_height(context: Context, request: web.Request) -> Cached:
     """The id of the block at a height of the best chain."""
     height = whole_number(request.match_info["height"], "a height")
-    found = context.core.ledger.id_at(height)
-    if found is None:
-        raise Problem(404, "unknown-block", "Block not found: the chain is not that high")
+    found = context.id_at(height)
     return Cached(show_id(found), cache_seconds(context, found))
 
 
@@ -152,6 +150,8 @@ def _downwards(context: Context, start: int | None) -> Cached:
     top = head if start is None else min(start, head)
     answer = []
     for height in range(top, max(-1, top - BLOCKS_PER_PAGE), -1):
+        if 0 < height < ledger.bodies_from:
+            break  # pruned here
         block_id = ledger.id_at(height)
         assert block_id is not None, "the best chain has no gaps"
         answer.append(block_shape(context, context.block(block_id)))
