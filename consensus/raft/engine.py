@@ -200,6 +200,6 @@ class RaftEngine(Spokesman):
             pass
         if self._role == "leader":
             self._replicate()
-            self._try_build()
+            self._ask_for_block()
         self._drop_reads()
         self._announce_leader()

@@ -165,7 +165,7 @@ class Follower(Elections):
 
         A statement names its block, so that a follower finalizes no other block at that height.
         """
-        if self._conflict:
+        if self._conflict or not self._statements:
             return False
         known = [one for one in self._statements.values() if self._view.knows(one.block_id)]
         moved = False

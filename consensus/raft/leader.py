@@ -149,7 +149,7 @@ class Leader(Follower):
         Each entry counts under the configuration that is entitled to decide its height. Entries
         of earlier terms are never counted: they are committed by what stands on them (figure 8).
         """
-        if self._role != "leader":
+        if self._role != "leader" or self._announced >= self._record.height:
             return False
         floor = max(self._announced, self._view.height(self._final))
         head = self._view.header(self._record.tip)
@@ -226,14 +226,21 @@ class Leader(Follower):
             self._view.validators(head.previous).hash == self._members.hash
         )
 
-    def _try_build(self) -> bool:
+    def _ask_for_block(self) -> None:
         """Asks for the next block while the last ones are under way: what queues up meanwhile
         goes into it."""
+        building = self._building
+        if (
+            building is not None
+            and building.parent == self._record.tip
+            and not self._members.outgoing
+        ):
+            return  # asked for already; only a joint configuration makes it more urgent
         if not self._may_append():
-            return False
+            return
         wanted = self._wanted()
-        if wanted == self._building:
-            return False
+        if wanted == building:
+            return
         self._building = wanted
         self._emit(
             Build(
@@ -244,7 +251,6 @@ class Leader(Follower):
                 may_be_empty=wanted.deadline_ms is not None,
             )
         )
-        return False
 
     def _on_built(self, request: int, block: Block | None) -> None:
         building = self._building

@@ -140,6 +140,8 @@ class Reads(Leader):
             self._reads, self._unopened = [], []
             for request, asker in dropped:
                 self._refuse_read(request, asker, "this node leads no more")
+        if not self._asked_reads:
+            return
         stale_ms = self._now.steady_ms - 2 * self._parameters.election_ms_max
         for request, asked in list(self._asked_reads.items()):
             if (asked.leader, asked.term) != (self._leader, self._term) or asked.at_ms < stale_ms:

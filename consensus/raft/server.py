@@ -120,6 +120,8 @@ class Server:
         self._role: Role = "follower"
         self._leader: NodeId | None = None
         self._final: BlockId = b""
+        self._sets: dict[BlockId, ValidatorSet] = {}
+        """What ``_set_after`` remembers."""
         self._bodies = Bodies()
         self._committed: Statement | None = None
         """The latest commit statement seen, with its signature."""
@@ -190,7 +192,21 @@ class Server:
     def _members(self) -> ValidatorSet:
         """The configuration that the own log's tip gives: the latest in the log, committed or not
         (section 6)."""
-        return self._view.validators(self._record.tip)
+        return self._set_after(self._record.tip)
+
+    def _set_after(self, block: BlockId) -> ValidatorSet:
+        """The set entitled to decide the child of a block of the log; the tip's and the final one's
+        are asked for with every message."""
+        found = self._sets.get(block)
+        if found is None:
+            found = self._view.validators(block)
+            self._sets = {
+                one: known
+                for one, known in self._sets.items()
+                if one in (self._record.tip, self._final)
+            }
+            self._sets[block] = found
+        return found
 
     @property
     def _is_voter(self) -> bool:
@@ -202,12 +218,12 @@ class Server:
 
         Whoever has just been left out hears that this is final.
         """
-        listed = self._members.listed | self._view.validators(self._final).listed
+        listed = self._members.listed | self._set_after(self._final).listed
         return tuple(sorted(listed - {self._me}))
 
     def _is_entitled(self, sender: NodeId, last: BlockId) -> bool:
         """Whether a sender takes part, by the own log or by the log that it speaks of."""
-        if sender in self._members.listed or sender in self._view.validators(self._final).listed:
+        if sender in self._members.listed or sender in self._set_after(self._final).listed:
             return True
         return self._view.knows(last) and sender in self._view.validators(last).listed
 

@@ -450,8 +450,8 @@ def a_joint_configuration_needs_both_majorities() -> None:
     "section 6: a server uses the latest configuration in its log",
     (
         "server:Server._members",
-        "return self._view.validators(self._record.tip)",
-        "return self._view.validators(self._final)",
+        "return self._set_after(self._record.tip)",
+        "return self._set_after(self._final)",
     ),
 )
 def a_configuration_counts_from_its_append_on() -> None:
