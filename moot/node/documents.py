@@ -7,7 +7,8 @@ head, and what shows it final. What cannot be seen offline is said: which chain 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -30,21 +31,37 @@ from chain.state.tree import verify_state_proof
 from chain.transaction import STANDINGS, MembershipVote, Transaction, Transfer, parse_transaction
 from chain.validators import ValidatorSet
 from consensus import registry
-from consensus.contract import Rules, WorkRules
+from consensus.contract import Attestation, Rules, WorkRules
 from moot.node.gate import check_attestations
 
 DOCUMENT_SIZE_MAX = 16 * 1024 * 1024
 CONFIRMATIONS_MAX = 100
 """Heads on top that a document may carry."""
 
+SET_CHANGES_MAX = 5_000
+"""Changes of the validator set that a document may lead through: what its bytes have room for."""
+
 HexText = Annotated[str, msgspec.Meta(max_length=DOCUMENT_SIZE_MAX)]
+
+
+class SetChange(msgspec.Struct, forbid_unknown_fields=True):
+    """A final block whose children another set decides; encodings, hex.
+
+    ``proof`` shows ``head`` final under the set before it; ``validators`` is the set after it, to
+    which the head commits.
+    """
+
+    head: HexText
+    proof: HexText
+    validators: HexText
 
 
 class BlockProof(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Shows a block final. ``head``, ``proof``, ``validators``, ``confirmations``: encodings, hex.
 
-    ``proof`` null and ``confirmations`` non-empty: a chain that finalizes nothing; the heads on top
-    are all there is to show.
+    ``set_changes``: how the set that decided the block follows from the genesis set, lowest first;
+    ``validators`` is that set. ``proof`` null and ``confirmations`` non-empty: a chain that
+    finalizes nothing; the heads on top are all there is to show.
     """
 
     format: Literal["moot-block-proof"] = "moot-block-proof"
@@ -55,6 +72,7 @@ class BlockProof(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     proof: HexText | None
     validators: HexText
     confirmations: Annotated[list[HexText], msgspec.Meta(max_length=CONFIRMATIONS_MAX)] = []
+    set_changes: Annotated[list[SetChange], msgspec.Meta(max_length=SET_CHANGES_MAX)] = []
 
 
 class TransactionProof(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -197,23 +215,74 @@ def _finality(
     verifier: Verifier,
     verdict: Verdict,
 ) -> None:
-    validators = codec.decode(_bytes(document.validators, "validators"), ValidatorSet)
-    if validators.hash != genesis.validator_set.hash:
-        raise InvalidProof(
-            "other-validators", "the certificate's validators are not those of the genesis"
-        )
     assert document.proof is not None
-    proof = codec.decode(_bytes(document.proof, "proof"), Proof)
-    if proof.engine != document.engine:
-        raise InvalidProof("other-engine", f"a proof of {proof.engine}, not {document.engine}")
-    attestations = rules.check_proof(chain_id, head, proof, validators)
-    if not check_attestations(chain_id, document.engine, attestations, verifier):
-        raise InvalidProof("bad-signature", "a signature in the certificate does not verify")
+    check = partial(_check_final, rules, document.engine, chain_id, verifier)
+    validators, below = genesis.validator_set, 0
+    for change in document.set_changes:
+        changed = _head_of_change(change, below, head.height, genesis, document.engine)
+        check(changed, change.proof, validators)
+        validators, below = _set_of(change.validators), changed.height
+        if validators.hash != changed.manifest.next_validators:
+            raise InvalidProof(
+                "other-validators", f"the head at height {below} commits to another set"
+            )
+    if _set_of(document.validators).hash != validators.hash:
+        raise InvalidProof(
+            "other-validators",
+            "nothing shows that the certificate's validators follow from those of the genesis",
+        )
+    attestations = check(head, document.proof, validators)
+    if document.set_changes:
+        verdict.proves.append(
+            f"its validators follow from those of the genesis by {len(document.set_changes)} "
+            "changes, each final under the set before it"
+        )
+        verdict.assumes.append(
+            "that no quorum of a former set has signed for another chain since it left"
+        )
     verdict.proves.append(
         f"block {show_id(head.id)} at height {head.height} is final: "
         f"{len(attestations)} of {len(validators)} validators signed for it"
     )
     verdict.assumes.append(f"that {rules.properties.needs}")
+
+
+def _check_final(
+    rules: Rules,
+    engine: str,
+    chain_id: bytes,
+    verifier: Verifier,
+    head: BlockHead,
+    text: str,
+    validators: ValidatorSet,
+) -> Sequence[Attestation]:
+    """The attestations of a proof that shows ``head`` final under a set. Raises InvalidProof."""
+    proof = codec.decode(_bytes(text, "proof"), Proof)
+    if proof.engine != engine:
+        raise InvalidProof("other-engine", f"a proof of {proof.engine}, not {engine}")
+    attestations = rules.check_proof(chain_id, head, proof, validators)
+    if not check_attestations(chain_id, engine, attestations, verifier):
+        raise InvalidProof("bad-signature", "a signature in the certificate does not verify")
+    return attestations
+
+
+def _head_of_change(
+    change: SetChange, below: int, above: int, genesis: Genesis, engine: str
+) -> BlockHead:
+    """The head of one change, between the one before and the block. Raises InvalidProof."""
+    head = codec.decode(_bytes(change.head, "head"), BlockHead)
+    head.check_branch()
+    if not below < head.height < above:
+        raise InvalidProof(
+            "unordered-changes", f"a change at height {head.height} is not in its place"
+        )
+    if era_at(genesis.eras, head.height).engine != engine:
+        raise InvalidProof("other-engine", f"at height {head.height} another engine runs")
+    return head
+
+
+def _set_of(text: str) -> ValidatorSet:
+    return codec.decode(_bytes(text, "validators"), ValidatorSet)
 
 
 def _confirmations(document: BlockProof, head: BlockHead, rules: Rules, verdict: Verdict) -> None:
@@ -270,6 +339,7 @@ __all__ = [
     "AccountProof",
     "BlockProof",
     "Invalid",
+    "SetChange",
     "TransactionProof",
     "Verdict",
     "verify_document",

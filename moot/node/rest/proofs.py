@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 import msgspec
 from aiohttp import web
 
 from chain import codec
+from chain.block import BlockHead
 from chain.genesis_file import genesis_to_json
 from chain.hashing import BlockId, show_id
 from chain.merkle import merkle_branch
 from chain.state.accounts import account_key
-from moot.node.documents import CONFIRMATIONS_MAX, AccountProof, BlockProof, TransactionProof
+from moot.node.documents import (
+    CONFIRMATIONS_MAX,
+    SET_CHANGES_MAX,
+    AccountProof,
+    BlockProof,
+    SetChange,
+    TransactionProof,
+)
 from moot.node.rest.context import Context, identifier
 from moot.node.rest.routes import Problem, Table
+
+HEADS_AT_ONCE: Final = 500
+"""Heads looked at before the event loop may do something else: some milliseconds."""
 
 table = Table()
 
@@ -20,10 +34,10 @@ table = Table()
 @table.add("GET", "/moot/block/{id}/proof", BlockProof, errors=(400, 404, 409))
 async def block(context: Context, request: web.Request) -> BlockProof:
     """What shows a block final, from JSON alone."""
-    return block_proof(context, identifier(request.match_info["id"]))
+    return await block_proof(context, identifier(request.match_info["id"]))
 
 
-def block_proof(context: Context, block_id: BlockId) -> BlockProof:
+async def block_proof(context: Context, block_id: BlockId) -> BlockProof:
     """The document of a final (or confirmed) block. Raises Problem 404 or 409."""
     core, ledger = context.core, context.core.ledger
     if not ledger.knows(block_id) or not ledger.in_best_chain(block_id):
@@ -40,6 +54,7 @@ def block_proof(context: Context, block_id: BlockId) -> BlockProof:
         top = min(ledger.height(ledger.head()), head.height + CONFIRMATIONS_MAX)
         above = [_head_hex(context, height) for height in range(head.height + 1, top + 1)]
     validators = ledger.validators(head.previous if head.height else block_id)
+    changes = await _set_changes(context, head.height) if proof is not None else []
     return BlockProof(
         engine=core.protocol.name,
         chain_id=show_id(ledger.chain_id),
@@ -48,7 +63,50 @@ def block_proof(context: Context, block_id: BlockId) -> BlockProof:
         proof=None if proof is None else codec.encode(proof).hex(),
         validators=codec.encode(validators).hex(),
         confirmations=above,
+        set_changes=changes,
     )
+
+
+async def _set_changes(context: Context, below: int) -> list[SetChange]:
+    """How the set that decides height ``below`` follows from the genesis set. Raises Problem.
+
+    Only final heights are looked at, each once in the life of the node, and other work is let in.
+    """
+    ledger, known = context.core.ledger, context.set_changes
+    while known.looked_at < below - 1:
+        top = min(below - 1, known.looked_at + HEADS_AT_ONCE)
+        for height in range(known.looked_at + 1, top + 1):
+            head, before = _final_head(context, height), _final_head(context, height - 1)
+            if head.manifest.next_validators != before.manifest.next_validators:
+                known.heights.append(height)
+            known.looked_at = height
+        await asyncio.sleep(0)
+    heights = [height for height in known.heights if height < below]
+    if len(heights) > SET_CHANGES_MAX:
+        raise Problem(409, "too-many-changes", "the members changed too often for one document")
+    found: list[SetChange] = []
+    for height in heights:
+        head = _final_head(context, height)
+        proof, after = ledger.proof(head.id), ledger.validator_set(head.manifest.next_validators)
+        if proof is None or after is None:
+            raise Problem(
+                404,
+                "no-proof",
+                f"the members changed after height {height}, and this node holds no proof of its "
+                "own for that block; ask another",
+            )
+        texts = [codec.encode(part).hex() for part in (head, proof, after)]
+        found.append(SetChange(*texts))
+    return found
+
+
+def _final_head(context: Context, height: int) -> BlockHead:
+    ledger = context.core.ledger
+    block_id = ledger.id_at(height)
+    head = None if block_id is None else ledger.head_of(block_id)
+    if head is None:
+        raise Problem(404, "pruned", f"this node no longer holds the head at height {height}")
+    return head
 
 
 def _head_hex(context: Context, height: int) -> str:
@@ -72,7 +130,7 @@ async def transaction(context: Context, request: web.Request) -> TransactionProo
         transaction=located.transaction.raw.hex(),
         position=position,
         branch=[sibling.hex() for sibling in merkle_branch(found.leaves, position)],
-        block=block_proof(context, located.block_id),
+        block=await block_proof(context, located.block_id),
     )
 
 
@@ -89,7 +147,7 @@ async def account(context: Context, request: web.Request) -> AccountProof:
     address = context.address(request.match_info["address"])
     text = request.query.get("block")
     block_id = ledger.confirmed() if text is None else identifier(text)
-    document = block_proof(context, block_id)
+    document = await block_proof(context, block_id)
     try:
         tree = ledger.state(block_id)
     except KeyError:
