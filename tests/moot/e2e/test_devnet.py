@@ -52,6 +52,16 @@ def test_half_a_minute_under_load(engine: str, nodes: int, load: int) -> None:
     assert report["submitted"] == 30 * load
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["authority", "gossip"])
+def test_where_nothing_is_final_the_report_says_converged_and_displaced(engine: str) -> None:
+    report = run(engine, 3, 8, 100)
+    ended = "committed" if engine == "gossip" else "finalized"
+    assert report["submitted"] == report[ended] == 800
+    assert report["converged"] is True and report["displaced"] == 0
+    assert report["pending"] == report["failed"] == 0
+
+
 @LINUX_ONLY
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_cleanly_and_takes_its_nodes_along(tmp_path: Path, number: int) -> None:
