@@ -62,6 +62,7 @@ from consensus.raft.server import (
     HEARTBEAT_TIMER,
     RECOVERY_TIMER,
     TRANSFER_TIMER,
+    WRITE_TIMER,
 )
 from consensus.raft.status import Spokesman
 
@@ -176,6 +177,8 @@ class RaftEngine(Spokesman):
                 self._on_election_timer()
             case name if name == HEARTBEAT_TIMER:
                 self._on_heartbeat_timer()
+            case name if name == WRITE_TIMER:
+                self._on_write_timer()
             case name if name == TRANSFER_TIMER:
                 self._on_transfer_timer()
             case name if name == RECOVERY_TIMER:

@@ -20,7 +20,13 @@ from consensus.raft.messages import (
 )
 from consensus.raft.progress import Progress
 from consensus.raft.rules import Claims, has_left, may_vote, parse_claims, term_of
-from consensus.raft.server import HEARTBEAT_TIMER, ROUNDS_MAX, Round, Wanted
+from consensus.raft.server import (
+    HEARTBEAT_TIMER,
+    ROUNDS_MAX,
+    WRITE_TIMER,
+    Round,
+    Wanted,
+)
 
 BUILD_REQUEST: Final = 1
 """One number for all: a new Build replaces an older one that is not answered yet."""
@@ -106,7 +112,8 @@ class Leader(Follower):
         message = AppendEntries(
             self._term, previous, last or previous, blocks, self._round, self._committed
         )
-        self._say(to, message)
+        if not self._conflict:
+            self._emit(Send(to, message))  # not behind the own write: it rests on the term alone
 
     def _on_append_reply(self, sender: NodeId, message: AppendReply) -> None:
         if message.term > self._term:
@@ -283,10 +290,17 @@ class Leader(Follower):
         return True
 
     def _append(self, block: Block) -> None:
-        """The leader appends to its own log (section 5.3), writes, and replicates."""
+        """The leader appends to its own log (section 5.3) and replicates; it writes while the
+        entries are on their way, since an append promises nothing (thesis 10.2.1). The timer lets
+        the node send first: a disk's sync holds up everything behind it."""
+        assert self._written.term == self._term, "a leader's term is durable before it leads"
         self._bodies.keep(block)
         self._set_tip(block.id)
         self._meet_members()
-        self._write()
-        # The own log counts like a follower's: once it is durable (law 3).
-        self._emit(Send(self._me, AppendReply(self._term, True, block.height, self._round)))
+        self._emit(SetTimer((WRITE_TIMER,), 0))
+
+    def _on_write_timer(self) -> None:
+        """The own log counts like a follower's: once it is durable (law 3)."""
+        if self._role == "leader":
+            self._write()
+            self._emit(Send(self._me, AppendReply(self._term, True, self._tip.height, self._round)))

@@ -44,6 +44,7 @@ HEARTBEAT_TIMER: Final = "heartbeat"
 
 TRANSFER_TIMER: Final = "transfer"
 RECOVERY_TIMER: Final = "recovery"
+WRITE_TIMER: Final = "write"
 
 ROUNDS_MAX: Final = 64
 """Rounds of heartbeats remembered with their times: three seconds, past every election timeout."""

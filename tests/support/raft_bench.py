@@ -106,12 +106,13 @@ class Bench:
     def hear(self, sender: int, message: Message) -> None:
         source = self.cluster.nodes[sender]
         signed = self.cluster.sign(source, message)
-        self.node.post(contract.MessageReceived(source.address, signed))
-        self.node.run()
+        self.post(contract.MessageReceived(source.address, signed))
 
     def post(self, event: contract.Event) -> None:
+        """An event, and what is due at once because of it."""
         self.node.post(event)
         self.node.run()
+        self.pass_(0)
 
     def pass_(self, milliseconds: int) -> None:
         self.cluster.run_for(milliseconds)
@@ -192,6 +193,7 @@ class Bench:
     def submit(self) -> None:
         """A transaction comes to this server alone."""
         self.cluster.submit(to=(self.node.number,))
+        self.pass_(0)
 
     # ------------------------------------------------------------------------------ output
 
