@@ -41,6 +41,10 @@ from wallet.keys import Key
 WORDS = {OUT: "out", LEARNER: "a learner", VOTER: "a voter", WITHDRAWN: "nobody's wish any more"}
 
 
+ANY_NETWORK = ""
+"""In the place of the prefix of a key that was read from a file: it is of no network."""
+
+
 class Vote(NamedTuple):
     """What is voted, before the node was asked what it needs to know. ``name`` None: as it is."""
 
@@ -137,7 +141,7 @@ def list_(node_url: str, as_json: bool) -> None:
 
 
 @member.command()
-@click.argument("subject", metavar="WALLET|ADDRESS")
+@click.argument("subject", metavar="ADDRESS|WALLET|NODE|KEYFILE")
 @click.option("--name", default="", help="A name for people, at most 64 characters.")
 @click.option(
     "--weight",
@@ -153,13 +157,13 @@ def add(subject: str, name: str, weight: int, learner: bool, **ways: Unpack[Ways
 
     Example: moot wallet member add rmoot1... --name node5 --as net/node1
     """
-    who = party(ways["home"], subject)
+    who = _subject(ways["home"], subject)
     vote = Vote(who, LEARNER, 0, name) if learner else Vote(who, VOTER, weight, name)
     _cast(vote, **ways)
 
 
 @member.command()
-@click.argument("subject", metavar="WALLET|ADDRESS")
+@click.argument("subject", metavar="ADDRESS|WALLET|NODE|KEYFILE")
 @click.option(
     "--weight",
     type=click.IntRange(1, WEIGHT_MAX),
@@ -173,29 +177,29 @@ def promote(subject: str, weight: int, **ways: Unpack[Ways]) -> None:
 
     Example: moot wallet member promote rmoot1... --as net/node1
     """
-    _cast(Vote(party(ways["home"], subject), VOTER, weight, None), **ways)
+    _cast(Vote(_subject(ways["home"], subject), VOTER, weight, None), **ways)
 
 
 @member.command()
-@click.argument("subject", metavar="WALLET|ADDRESS")
+@click.argument("subject", metavar="ADDRESS|WALLET|NODE|KEYFILE")
 @voting_options
 def remove(subject: str, **ways: Unpack[Ways]) -> None:
     """Vote that a member leave. Its node goes on following, as an observer.
 
     Example: moot wallet member remove rmoot1... --as net/node1
     """
-    _cast(Vote(party(ways["home"], subject), OUT), **ways)
+    _cast(Vote(_subject(ways["home"], subject), OUT), **ways)
 
 
 @member.command()
-@click.argument("subject", metavar="WALLET|ADDRESS")
+@click.argument("subject", metavar="ADDRESS|WALLET|NODE|KEYFILE")
 @voting_options
 def withdraw(subject: str, **ways: Unpack[Ways]) -> None:
     """Take back the open vote on somebody.
 
     Example: moot wallet member withdraw rmoot1... --as net/node1
     """
-    _cast(Vote(party(ways["home"], subject), WITHDRAWN), **ways)
+    _cast(Vote(_subject(ways["home"], subject), WITHDRAWN), **ways)
 
 
 def _cast(vote: Vote, **ways: Unpack[Ways]) -> None:
@@ -228,19 +232,32 @@ def _cast(vote: Vote, **ways: Unpack[Ways]) -> None:
         click.echo(_what_came(vote, shown, after))
 
 
-def _key_of(voter: str, home: Path, password_file: Path | None) -> Key:
-    """A node's key where a folder or file of that name is, else a wallet's."""
-    place = Path(voter)
+def _subject(home: Path, text: str) -> Party:
+    """Who is meant: the key of a node's folder or file where that is, else as in payments."""
+    key = _key_at(text)
+    return party(home, text) if key is None else Party(text, key.address, ANY_NETWORK)
+
+
+def _key_at(text: str) -> Key | None:
+    place = Path(text)
     if place.is_dir():
         return Key.from_seed(Folder(place).load_key())
-    if place.is_file():
-        return Key.from_seed(load_seed(place))
+    return Key.from_seed(load_seed(place)) if place.is_file() else None
+
+
+def _key_of(voter: str, home: Path, password_file: Path | None) -> Key:
+    """A node's key where a folder or file of that name is, else a wallet's."""
+    key = _key_at(voter)
+    if key is not None:
+        return key
     return open_wallet(home, party(home, voter), password_file)
 
 
 def _action(vote: Vote, prefix: str, known: MembersAnswer) -> MembershipVote:
     """The vote under the name that is meant. Raises Failure where it could not count."""
-    shown = on_network(vote.subject, prefix)
+    subject = vote.subject
+    is_key = subject.prefix == ANY_NETWORK
+    shown = subject.show(prefix) if is_key else on_network(subject, prefix)
     if known.change == "none":
         raise Failure("no vote changes the members of this chain")
     now = next((each for each in known.members if each.address == shown), None)

@@ -6,7 +6,7 @@ MUTANT = Mutant(
     name="one-vote-is-enough",
     engine="node",
     rule="a quorum of the voters changes the members",
-    source="docs/decisions, members by transaction",
+    source="docs/decisions/0014",
     rewrites=(
         Rewrite(
             "chain.membership:MembershipBook.cast",
