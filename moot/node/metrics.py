@@ -25,6 +25,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from chain.errors import Invalid
+from chain.membership import open_wishes
 from chain.proof import Evidence
 from chain.storage import Store
 from consensus import contract
@@ -259,6 +260,21 @@ class _NodeCollector(Collector):
         )
         yield _gauge("moot_consensus_round", "View, round or term of the engine.", status.round)
         yield _gauge("moot_consensus_validators", "Members entitled to decide.", len(members))
+        newest = core.roll.sets[-1]
+        yield _gauge(
+            "moot_consensus_learners", "Members without a vote, newest set.", len(newest.learners)
+        )
+        yield _gauge(
+            "moot_consensus_joint",
+            "1 while a change of the members is being carried out.",
+            int(bool(newest.outgoing)),
+        )
+        wishes = open_wishes(ledger.state(), ledger.height(head) + 1)
+        yield _gauge(
+            "moot_consensus_open_votes",
+            "Votes on the members that count.",
+            sum(len(each.holders) for each in wishes),
+        )
         yield _gauge(
             "moot_consensus_missing_validators",
             "Members whose word the engine waits for.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from chain.bech32m import show_address
 from chain.block import Block
 from chain.genesis import Allocation
 from chain.hashing import BlockId, parse_id, sha256d
-from chain.transaction import ATOMIC, Transaction, Transfer
+from chain.transaction import ATOMIC, Action, Transaction
 from chain.validators import Validator
 from consensus.contract import WorkRules
 from consensus.registry import protocol
@@ -117,7 +117,7 @@ class OneNode:
     def sign(
         self,
         key: Key,
-        actions: list[Transfer],
+        actions: Sequence[Action],
         *,
         nonce: int | None = None,
         fee: int = FEE,

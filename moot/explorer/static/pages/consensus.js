@@ -107,8 +107,52 @@ function engineTable(name, rows) {
   return section(label(name), table(label(name), shapes, rows, { tight }));
 }
 
+// The members as the newest block has them, where that differs from who decides now, and what is
+// voted on.
+function changes({ members, wishes, joint, change, lag }) {
+  if (change === "none" || members.length === 0) return null;
+  const coming = members.filter(
+    (member) => (member.standing === "voter") !== member.decides || member.standing === "learner",
+  );
+  const notes = {
+    voter: `votes from at most ${whole(lag)} blocks later on`,
+    learner: "is a learner: it follows, without a vote",
+    leaving: "leaves with the joint configuration",
+  };
+  const rows = wishes.map((wish) => ({
+    subject: wish.subject,
+    wish: wish.standing === "out" ? "leaves" : `be a ${wish.standing}`,
+    votes: `${whole(wish.votes.length)} of ${whole(wish.needed)}`,
+    by: wish.votes.map((vote) => vote.name || vote.voter).join(", "),
+  }));
+  const columns = [
+    { name: "Subject", cell: (row) => addressLink(row.subject) },
+    { name: "Shall", cell: (row) => row.wish },
+    { name: "Votes", end: true, cell: (row) => row.votes },
+    { name: "Of", cell: (row) => row.by },
+  ];
+  return section(
+    "Changes of the members",
+    joint ? h("p", null, "A change is under way: old and new members decide together.") : null,
+    coming.map((member) =>
+      h(
+        "p",
+        { "data-key": `coming-${member.address}` },
+        h("strong", null, member.name || "unnamed"),
+        " ",
+        addressLink(member.address),
+        ` ${notes[member.standing] ?? ""}`,
+      ),
+    ),
+    rows.length === 0
+      ? empty("No votes are open.")
+      : table("Open votes", columns, rows, { keyOf: (row) => `${row.subject} ${row.wish}` }),
+  );
+}
+
 function figures(found) {
   const { consensus, status } = found;
+  const voters = consensus.validators.filter((member) => Number(member.weight) > 0);
   const missing = consensus.validators.filter((member) => member.missing).length;
   return h(
     "dl",
@@ -118,7 +162,7 @@ function figures(found) {
     figure("Head", whole(status.head.height)),
     figure(status.finality === "final" ? "Final" : "Confirmed", whole(status.finalized.height)),
     consensus.validators.length > 0
-      ? figure("Quorum", `${whole(consensus.quorum)} of ${whole(consensus.validators.length)}`)
+      ? figure("Quorum", `${whole(consensus.quorum)} of ${whole(voters.length)}`)
       : null,
     consensus.validators.length > 0 ? figure("Faults borne", whole(consensus.faults)) : null,
     consensus.validators.length > 0 ? figure("Missing", whole(missing)) : null,
@@ -228,14 +272,15 @@ export function start() {
   run({
     kinds: ["head", "final", "consensus", "peer"],
     load: async () => {
-      const [status, consensus, reasons, { displaced }] = await Promise.all([
+      const [status, consensus, reasons, { displaced }, members] = await Promise.all([
         get("/moot/status"),
         get("/moot/consensus"),
         get("/moot/why"),
         get("/moot/displaced"),
+        get("/moot/members"),
       ]);
       parts.remember(status);
-      return { status, consensus, reasons, displaced };
+      return { status, consensus, reasons, displaced, members };
     },
     show: (found) => {
       const { consensus } = found;
@@ -244,6 +289,7 @@ export function start() {
         why(found),
         figures(found),
         section("Members", validators(consensus)),
+        changes(found.members),
         tools.isConnected ? tools.cloneNode(false) : tools,
         Object.entries(consensus.tables).map(([name, rows]) => engineTable(name, rows)),
         section(
