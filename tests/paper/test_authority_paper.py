@@ -45,8 +45,8 @@ def test_a_chain_in_turn_is_heavier_than_any_other_of_the_same_slots() -> None:
 
 @pytest.mark.parametrize("count", range(1, 12))
 def test_signer_limit_is_half_the_signers_rounded_down_plus_one(count: int) -> None:
-    """SIGNER_LIMIT: of so many consecutive blocks a signer may sign one; floor(SIGNER_COUNT / 2) + 1
-    makes a chain the work of a majority."""
+    """SIGNER_LIMIT: of so many consecutive blocks a signer may sign one. With
+    floor(SIGNER_COUNT / 2) + 1 a chain is the work of a majority."""
     tree = Tree(count)
     signers, limit = signers_of(tree.set), count // 2 + 1
     parent = tree.grow(tree.genesis, 0)
