@@ -122,9 +122,13 @@ class Staging:
         """Whether the whole state is here. Raises DamagedStore where it is not the block's."""
         if self.snapshot is None or not self.coverage.complete:
             return False
+        self._check_root()
+        return True
+
+    def _check_root(self) -> None:
+        assert self.snapshot is not None
         if self._state.root != self.snapshot.root:
             raise DamagedStore("the fetched state is not its block's: it was damaged on this disk")
-        return True
 
     def drop(self) -> None:
         """Gives it up; what it left is swept."""
@@ -141,7 +145,8 @@ class Staging:
         assert self.complete and self.snapshot is not None
         disk, snapshot = self._disk, self.snapshot
         base = disk.base()
-        assert base is not None and base.height < snapshot.height, "a snapshot never goes back"
+        assert base is not None
+        assert base.height < snapshot.height, "a snapshot never goes back"
         rows: Rows = {}
         for height, block in _stored_between(disk, base.height + 1, snapshot.height):
             for key in (body_key(height, block), index_key(block), result_key(block)):

@@ -138,11 +138,12 @@ def liar_kinds(engine: str, fault_model: str) -> tuple[str, ...]:
         liars_pbft,
         liars_peer,
         liars_pow,
+        liars_snapshots,
         liars_twins,
         liars_views,
     )
 
-    assert liars_consensus and liars_pbft and liars_peer and liars_pow
+    assert liars_consensus and liars_pbft and liars_peer and liars_pow and liars_snapshots
     assert liars_twins and liars_views
     return tuple(name for name, (_, models) in _KINDS.items() if models & {engine, fault_model})
 

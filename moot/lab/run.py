@@ -28,6 +28,7 @@ from moot.lab.checkers import (
     Bounds,
     Clock,
     ForkChoice,
+    Keeping,
     Leases,
     Promises,
     Returned,
@@ -161,6 +162,7 @@ class Laboratory:
         self.agreement = Agreement(self.findings, self.auditor.audit, self.auditor.audit_proof)
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}
+        self.keeping: dict[bytes, Keeping] = {}
         self.returned: dict[bytes, Returned] = {}
         self._set_flush_depth()
         self._script = script
@@ -264,6 +266,7 @@ class Laboratory:
         keep(self.world, self.nodes, self.options.snapshots, archives)
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
+            self.keeping[node.key] = Keeping(node, self.findings)
             self.returned[node.key] = Returned(node, self.findings)
             Speech(node, self.findings)
             Clock(node, self.findings)
@@ -299,6 +302,7 @@ class Laboratory:
             if node.core is not None:
                 with node.store.looked_at():
                     self.bounds.look(node)
+                    self.keeping[node.key].look()
 
     # ------------------------------------------------------------------------------ the run
 

@@ -362,6 +362,27 @@ class _NodeCollector(Collector):
         for kind, count in sorted(self._core.ledger.counts().items()):
             entries.add_metric([kind], count)
         yield entries
+        ledger, keeper = self._core.ledger, self._core.snapshots
+        kept, staged = keeper.kept, keeper.staged
+        yield _gauge(
+            "moot_bodies_from", "Least height of which blocks are kept.", max(1, ledger.bodies_from)
+        )
+        yield _gauge(
+            "moot_snapshot_height",
+            "Height of the newest snapshot that is served; 0: none.",
+            kept[-1].height if kept else 0,
+        )
+        yield _gauge(
+            "moot_snapshot_fetched_per_mille",
+            "How much of the snapshot that is being fetched is here.",
+            0 if staged is None else keeper.received_per_mille,
+        )
+        yield _counter("moot_snapshot_chunks_total", "Chunks taken in.", keeper.chunks_in)
+        yield _counter(
+            "moot_snapshot_chunks_refused_total",
+            "Chunks that did not check.",
+            keeper.chunks_refused,
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from chain.errors import InvalidProof
+from chain.errors import DamagedStore, InvalidProof
 from chain.genesis import Genesis, era_at
 from chain.hashing import BlockId, show_id
 from chain.ledger import Ledger
@@ -55,13 +55,17 @@ class SnapshotSettings(msgspec.Struct, frozen=True, kw_only=True):
 def install_staged(store: Store, genesis: Genesis) -> Snapshot | None:
     """Before a Ledger is opened: puts a snapshot in its place that was fetched completely.
 
-    Returns it, or None. Raises DamagedStore where the fetched state is not its block's.
+    Returns it, or None. A state that was damaged on this disk is dropped, to be fetched anew.
     """
     disk = Disk(store)
     staging = Staging(disk)
     snapshot = staging.snapshot
     base = disk.base()
-    if snapshot is None or base is None or not staging.complete:
+    try:
+        if snapshot is None or base is None or not staging.complete:
+            return None
+    except DamagedStore:
+        staging.drop()
         return None
     if snapshot.height <= base.height:
         staging.drop()  # blocks were faster

@@ -13,6 +13,7 @@ from typing import Final
 
 from chain.errors import InvalidProof
 from chain.hashing import BlockId
+from chain.snapshot import Snapshot
 from chain.state.chunks import PATHS
 from p2p.actions import Action, Misbehaved, PeerKey, SendTo, SnapshotReady
 from p2p.sync.chain import SyncChain
@@ -170,13 +171,17 @@ class SnapshotSync:
         staged = self._desk.staged
         if staged is None:
             return self._ask_description(now_ms)
-        if staged.height <= self._chain.height(self._chain.finalized()):
-            self._drop()  # blocks were faster
+        if self._is_overtaken(staged):
+            self._drop()
             return []
         if not self._desk.gaps():
             self._ready = True
             return [SnapshotReady(staged.block)]
         return self._ask_chunks(staged.block, now_ms)
+
+    def _is_overtaken(self, staged: Snapshot) -> bool:
+        """Whether blocks were faster."""
+        return staged.height <= self._chain.height(self._chain.finalized())
 
     def _ask_description(self, now_ms: int) -> list[Action]:
         if self._describer is not None or not self._desk.is_clean:

@@ -12,6 +12,7 @@ from moot.lab.checkers.books import BookKeeper, Books
 from moot.lab.checkers.bounds import Bounds
 from moot.lab.checkers.clock import Clock
 from moot.lab.checkers.forks import ForkChoice
+from moot.lab.checkers.keeping import Keeping
 from moot.lab.checkers.promises import FOR_ALL_HEIGHTS, Leases, Promises
 from moot.lab.checkers.returned import Returned, check_indexes
 from moot.lab.checkers.speech import Speech
@@ -25,6 +26,7 @@ __all__ = [
     "Bounds",
     "Clock",
     "ForkChoice",
+    "Keeping",
     "Leases",
     "Promises",
     "Returned",
