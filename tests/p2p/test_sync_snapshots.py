@@ -1,0 +1,262 @@
+"""Taking a snapshot from peers: liars lose, who stalls is passed over, a crash loses nothing."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+
+from chain.errors import InvalidProof
+from chain.snapshot import Snapshot
+from chain.state.chunks import Coverage, StateChunk
+from p2p.actions import Action, Misbehaved, SendTo, SnapshotReady
+from p2p.sync.snapshots import FEATURE, SOURCELESS_MS, TIMEOUT_MS, SnapshotSync
+from p2p.wire import (
+    ChunkBody,
+    GetChunk,
+    GetSnapshot,
+    Holdings,
+    NoSnapshot,
+    SnapshotBody,
+    SnapshotOffer,
+    decode_frame,
+    encode_frame,
+)
+from tests.chain.ledger.test_snapshots import snapshot_at
+
+A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
+SNAPSHOT, CHUNKS, _ = snapshot_at(20, 30)
+OFFER = Holdings(21, 5, (SnapshotOffer(SNAPSHOT.height, SNAPSHOT.block),))
+
+
+class Here:
+    """A chain at genesis, and a desk that judges chunks as a node does."""
+
+    finalizes = True
+
+    def __init__(self) -> None:
+        self.gap_max = 5
+        self.staged: Snapshot | None = None
+        self.is_clean = True
+        self.coverage = Coverage()
+        self.refusal: str | None = None
+        self.final = 0
+
+    def finalized(self) -> bytes:
+        return bytes(32)
+
+    def height(self, block: bytes) -> int:
+        return self.final
+
+    def holdings(self) -> Holdings:
+        return Holdings(0, 0, ())
+
+    def snapshot(self, block: bytes) -> Snapshot | None:
+        return SNAPSHOT if block == SNAPSHOT.block else None
+
+    def chunk(self, block: bytes, path: bytes) -> StateChunk | None:
+        return serve(path) if block == SNAPSHOT.block else None
+
+    def begin(self, snapshot: Snapshot) -> None:
+        if self.refusal is not None:
+            raise InvalidProof(self.refusal, "no")
+        self.staged = snapshot
+
+    def add(self, chunk: StateChunk) -> bool:
+        assert self.staged is not None
+        chunk.check(self.staged.root)
+        return self.coverage.add(chunk.first, chunk.end)
+
+    def gaps(self) -> list[tuple[int, int]]:
+        return list(self.coverage.gaps())
+
+    def drop(self) -> None:
+        self.staged, self.coverage = None, Coverage()
+
+
+def serve(path: bytes) -> StateChunk:
+    at = int.from_bytes(path, "big")
+    return next(chunk for chunk in CHUNKS if chunk.first <= at < chunk.end)
+
+
+def syncing(here: Here, *peers: bytes, now_ms: int = 0) -> tuple[SnapshotSync, list[Action]]:
+    sync = SnapshotSync(here, here, random.Random(1))  # type: ignore[arg-type]
+    actions: list[Action] = []
+    for peer in peers:
+        sync.joined(peer, (FEATURE,))
+        sync.claimed(peer, 25)
+    for peer in peers:
+        actions += sync.on_holdings(peer, OFFER, now_ms)
+    return sync, actions
+
+
+def forged(chunk: StateChunk) -> StateChunk:
+    key, value = chunk.items[0]
+    return msgspec.structs.replace(chunk, items=((key, value + b"x"), *chunk.items[1:]))
+
+
+def run(
+    sync: SnapshotSync, actions: list[Action], liars: tuple[bytes, ...] = (), now_ms: int = 0
+) -> list[Action]:
+    """Peers answer until nobody is asked any more; what else was asked of the node."""
+    others: list[Action] = []
+    queue = list(actions)
+    while queue:
+        action = queue.pop(0)
+        if not isinstance(action, SendTo):
+            others.append(action)
+            continue
+        message = decode_frame(encode_frame(action.message))
+        if isinstance(message, GetSnapshot):
+            queue += sync.on_snapshot(action.peer, SnapshotBody(SNAPSHOT), now_ms)
+        elif isinstance(message, GetChunk):
+            chunk = serve(message.path)
+            if action.peer in liars and chunk.items:
+                chunk = forged(chunk)
+            body = ChunkBody(message.block, message.path, chunk)
+            queue += sync.on_chunk(action.peer, body, now_ms)
+    return others
+
+
+def test_chunks_come_from_all_peers_until_it_is_complete() -> None:
+    here = Here()
+    sync, actions = syncing(here, A, B)
+    assert sync.active and isinstance(actions[0], SendTo)
+    assert run(sync, actions) == [SnapshotReady(SNAPSHOT.block)]
+    assert here.coverage.complete
+
+
+def test_a_liars_chunk_costs_it_and_another_is_asked() -> None:
+    here = Here()
+    sync, actions = syncing(here, A, B, C)
+    others = run(sync, actions, liars=(A, B))
+    assert here.coverage.complete and others[-1] == SnapshotReady(SNAPSHOT.block)
+    blamed = [each.peer for each in others if isinstance(each, Misbehaved)]
+    assert set(blamed) <= {A, B} and blamed
+    assert all(
+        each.reason in ("invalid-chunk", "unsolicited")
+        for each in others
+        if isinstance(each, Misbehaved)
+    )
+
+
+def test_one_liar_alone_gets_nowhere_and_an_honest_peer_later_finishes_it() -> None:
+    here = Here()
+    sync, actions = syncing(here, A)
+    others = run(sync, actions, liars=(A,))
+    assert others == [Misbehaved(A, "invalid-chunk")]
+    assert not here.coverage.complete and here.staged is not None
+    sync.joined(B, (FEATURE,))
+    assert run(sync, sync.on_holdings(B, OFFER, 10)) == [SnapshotReady(SNAPSHOT.block)]
+
+
+def test_a_restart_goes_on_with_what_is_missing() -> None:
+    here = Here()
+    here.staged = SNAPSHOT
+    for chunk in CHUNKS[::2]:
+        here.add(chunk)
+    sync, actions = syncing(here, A)
+    asked: list[bytes] = []
+    queue = actions
+    while queue:
+        action = queue.pop(0)
+        if isinstance(action, SendTo) and isinstance(action.message, GetChunk):
+            asked.append(action.message.path)
+            body = ChunkBody(SNAPSHOT.block, action.message.path, serve(action.message.path))
+            queue += sync.on_chunk(A, body, 0)
+    assert here.coverage.complete
+    kept = {chunk.start for chunk in CHUNKS[::2]}
+    assert not kept & set(asked), "what was there is not asked for again"
+
+
+@pytest.mark.parametrize(
+    ("code", "blamed"), [("snapshot-unproven", False), ("bad-signature", True)]
+)
+def test_a_refused_description_is_an_offence_where_it_must_be_one(code: str, blamed: bool) -> None:
+    here = Here()
+    here.refusal = code
+    sync, actions = syncing(here, A)
+    found = run(sync, actions)
+    assert found == ([Misbehaved(A, "invalid-snapshot")] if blamed else [])
+    assert not sync.active and sync.tick(2_000)[1:] == [], "it is not asked for again"
+
+
+def test_another_description_than_the_one_asked_for_is_refused() -> None:
+    sync, _ = syncing(Here(), A)
+    for height in (0, 19, 10**9):
+        sync, _ = syncing(Here(), A)
+        lie = msgspec.structs.replace(SNAPSHOT, height=height)
+        assert sync.on_snapshot(A, SnapshotBody(lie), 0) == [Misbehaved(A, "invalid-snapshot")]
+
+
+def test_what_nobody_asked_for_is_an_offence() -> None:
+    sync, _ = syncing(Here(), A)
+    chunk = CHUNKS[0]
+    unasked = ChunkBody(SNAPSHOT.block, chunk.start, chunk)
+    assert sync.on_chunk(A, unasked, 0) == [Misbehaved(A, "unsolicited")]
+    assert sync.on_chunk(B, unasked, 0) == [Misbehaved(B, "unsolicited")]
+    assert sync.on_snapshot(B, SnapshotBody(SNAPSHOT), 0) == [Misbehaved(B, "unsolicited")]
+    assert sync.on_holdings(B, OFFER, 0) == [Misbehaved(B, "unexpected-message")]
+
+
+def test_a_chunk_of_another_place_is_no_answer() -> None:
+    here = Here()
+    sync, _actions = syncing(here, A)
+    (asked,) = sync.on_snapshot(A, SnapshotBody(SNAPSHOT), 0)
+    assert isinstance(asked, SendTo) and isinstance(asked.message, GetChunk)
+    body = ChunkBody(SNAPSHOT.block, asked.message.path, CHUNKS[-1])
+    assert Misbehaved(A, "invalid-chunk") in sync.on_chunk(A, body, 0)
+
+
+def test_who_stalls_is_passed_over_and_its_late_answer_forgiven() -> None:
+    here = Here()
+    sync, _ = syncing(here, A)
+    (asked,) = sync.on_snapshot(A, SnapshotBody(SNAPSHOT), 0)
+    assert isinstance(asked, SendTo) and isinstance(asked.message, GetChunk)
+    actions = sync.tick(TIMEOUT_MS)
+    assert Misbehaved(A, "stalling") in actions
+    body = ChunkBody(SNAPSHOT.block, asked.message.path, serve(asked.message.path))
+    assert sync.on_chunk(A, body, TIMEOUT_MS) == []
+    sync.joined(B, (FEATURE,))
+    more = sync.on_holdings(B, OFFER, TIMEOUT_MS + 1)
+    assert run(sync, more, now_ms=TIMEOUT_MS + 1)[-1] == SnapshotReady(SNAPSHOT.block)
+
+
+def test_a_snapshot_that_nobody_offers_any_more_is_given_up_for_blocks() -> None:
+    here = Here()
+    here.staged = SNAPSHOT
+    sync = SnapshotSync(here, here, random.Random(1))  # type: ignore[arg-type]
+    sync.joined(A, (FEATURE,))
+    sync.claimed(A, 25)
+    sync.on_holdings(A, Holdings(0, 0, ()), 0)
+    sync.tick(1)
+    assert here.staged is not None
+    sync.tick(SOURCELESS_MS + 2)
+    assert here.staged is None and not sync.active
+
+
+def test_near_peers_that_have_the_blocks_are_not_asked_for_a_snapshot() -> None:
+    here = Here()
+    here.gap_max = 100
+    sync, actions = syncing(here, A)
+    assert actions == [] and not sync.active
+    for now_ms in (500, 1_500):
+        actions = sync.tick(now_ms)
+    # A has pruned what comes next here: after a moment for others to come, it is asked.
+    assert any(isinstance(a, SendTo) and isinstance(a.message, GetSnapshot) for a in actions)
+    sync, _ = syncing(here, A)
+    sync.claimed(B, 25)  # an old node, that keeps everything
+    assert not any(
+        isinstance(a, SendTo) and isinstance(a.message, GetSnapshot)
+        for now_ms in (500, 1_500)
+        for a in sync.tick(now_ms)
+    )
+
+
+def test_what_is_not_here_is_answered_so() -> None:
+    sync, _ = syncing(Here(), A)
+    assert sync.on_get_snapshot(A, GetSnapshot(C)) == [SendTo(A, NoSnapshot(C))]
+    assert sync.on_get_chunk(A, GetChunk(C, C)) == [SendTo(A, NoSnapshot(C))]
+    (found,) = sync.on_get_chunk(A, GetChunk(SNAPSHOT.block, C))
+    assert isinstance(found, SendTo) and isinstance(found.message, ChunkBody)
