@@ -160,7 +160,10 @@ class Conversation(Participant):
             self._help(sender)
         has_accepted = self._acceptor.accepted is not None
         promised, is_whole = self._acceptor.promised, self._can_speak
-        told = Tell(message.number, self._height, has_accepted, promised, is_whole)
+        # What it has written may be ahead of what it has replayed: whoever lost its record must
+        # hear of the higher one.
+        height = self._height if self._saved is None else self._saved.height
+        told = Tell(message.number, height, has_accepted, promised, is_whole)
         self._send(sender, told)
 
     def _on_tell(self, sender: NodeId, message: Tell) -> None:

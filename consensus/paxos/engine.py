@@ -68,7 +68,6 @@ class PaxosEngine(Spokesman):
         super().__init__(NAME, me, rng, record, timing, keeps_promises=False)
         self._parameters: PaxosParameters = parameters
         self._failures = 0
-        """Own ballots in a row that decided nothing."""
         self._tries = 0
         self._timer: TimerKey | None = None
         self._armed_under = NO_BALLOT

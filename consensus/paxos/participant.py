@@ -137,6 +137,11 @@ class Participant:
         self._now = Now(0, 0)
         self._effects: list[Effect] = []
 
+    @property
+    def proposer(self) -> Proposer:
+        """The ballot under way and its promises, for whoever looks on."""
+        return self._proposer
+
     # ------------------------------------------------------------------------------ small facts
 
     @property

@@ -138,6 +138,12 @@ class Teller(Conversation):
 class Spokesman(Teller):
     """Explains the Synod. Code never reads this."""
 
+    _failures: int
+    """Own ballots in a row that decided nothing."""
+
+    def _has_reason(self) -> bool:
+        raise NotImplementedError
+
     def status(self, view: ChainView, now: Now) -> Status:
         """For people: each role's state, the step under way, and why it waits."""
         members = self._members
@@ -155,6 +161,7 @@ class Spokesman(Teller):
             "promised": show_ballot(members, self._acceptor.promised),
             "accepted": show_vote(members, self._acceptor.accepted),
             "highest ballot heard": show_ballot(members, self._seen),
+            "own ballots failed in a row": self._failures,
             "transactions waiting": self._waiting,
             "reads waiting": len(self._reads.reading) + len(self._reads.queued),
         }
@@ -169,6 +176,11 @@ class Spokesman(Teller):
             )
             silent = self._silent(now, missing, 4 * self._timing.resend_ms)
             why += self._advice(silent, 4 * self._timing.resend_ms)
+        elif have is None and self._can_speak and self._has_reason() and self._seen.round:
+            why += (
+                f"Height {self._height}: ballot {show_ballot(members, self._seen)} is under way, "
+                "and this node leaves it the floor for a while before it tries a higher one.",
+            )
         return Status(
             facts=facts,
             tables={

@@ -271,7 +271,8 @@ class Laboratory:
             Speech(node, self.findings)
             Clock(node, self.findings)
             if self.protocol.name in FOR_ALL_HEIGHTS:
-                Promises(node, self.findings, FOR_ALL_HEIGHTS[self.protocol.name])
+                for_all = FOR_ALL_HEIGHTS[self.protocol.name]
+                Promises(node, self.honest, self.findings, for_all)
             node.observers.append(self._count)
             node.after_input = self._look
         self._leases = Leases(self.honest, self.findings)

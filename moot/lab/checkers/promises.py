@@ -1,13 +1,16 @@
 """What acceptors promise and proposers propose, held against what they say later.
 
 Paxos signs acceptances only, so that nothing but this looks at promises. Over restarts: a promise
-is for good. A node whose disk was wiped may forget; what it must do then is listen.
+is for good.
 
 * An acceptor promises and accepts nothing below what it promised (Paxos Made Simple, P1a).
 * A promise shows the highest ballot that the acceptor accepted at its open height (phase 1b).
-* A proposer asks for one block under one ballot at one height (section 2.2).
+* A proposer asks for one block under one ballot at one height (section 2.2), and for the one that
+  the promises bind it to, if they do (phase 2, P2c).
 * A ballot, a promise, an acceptance and the ballot of a granted lease are on disk before they are
   said (section 2.5).
+* A node whose disk was wiped votes at no height that another had open then ("Paxos Made Live",
+  section 5.1); what it said before, it may forget.
 * Where there is a leader with a lease, nobody else leads while it counts on it ("Paxos Made Live",
   section 5.2).
 """
@@ -18,15 +21,29 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
+from chain.errors import DamagedStore
 from chain.hashing import BlockId
 from chain.ledger.disk import RECORD_KEY
-from consensus.contract import Broadcast, Effect, Event, Message, Send, Trace
+from chain.view import ChainView
+from consensus.contract import (
+    Broadcast,
+    Effect,
+    Engine,
+    Event,
+    Message,
+    Now,
+    Send,
+    Status,
+    Trace,
+)
 from consensus.multipaxos import MultiPaxosEngine
 from consensus.multipaxos.engine import LEADS
 from consensus.multipaxos.messages import Grant
 from consensus.paxos.ballot import NO_BALLOT, Ballot
 from consensus.paxos.messages import Accept, Accepted, Prepare, Promise, Vote
-from consensus.paxos.record import parse_record
+from consensus.paxos.participant import Participant
+from consensus.paxos.proposer import Proposer
+from consensus.paxos.record import PaxosRecord, parse_record
 from moot.lab.checkers.bounds import innermost
 from moot.lab.node import SimulatedNode
 from moot.lab.planting import judged_honestly
@@ -36,6 +53,31 @@ FOR_ALL_HEIGHTS = {"paxos": False, "multipaxos": True}
 """By engine: whether a promise holds at every later height too."""
 HEIGHTS_KEPT = 64
 """Heights of which one node's words are remembered; it speaks of the open one and the next."""
+
+
+def _record(node: SimulatedNode) -> PaxosRecord | None:
+    """What is on the node's disk; None: nothing, or nothing that can be read."""
+    raw = node.store.memory.get(RECORD_KEY)
+    try:
+        return None if raw is None else parse_record(raw)
+    except DamagedStore:
+        return None
+
+
+class _Watched:
+    """An engine that is listened to as it decides."""
+
+    def __init__(self, engine: Engine, promises: Promises) -> None:
+        self.inner = engine
+        self._promises = promises
+
+    def handle(self, event: Event, view: ChainView, now: Now) -> list[Effect]:
+        effects = self.inner.handle(event, view, now)
+        self._promises.decided(effects)
+        return effects
+
+    def status(self, view: ChainView, now: Now) -> Status:
+        return self.inner.status(view, now)
 
 
 class Leases:
@@ -86,13 +128,42 @@ V = TypeVar("V")
 class Promises:
     """For one node. ``for_all_heights``: a promise holds at every later height too."""
 
-    def __init__(self, node: SimulatedNode, findings: Findings, for_all_heights: bool) -> None:
+    def __init__(
+        self,
+        node: SimulatedNode,
+        nodes: Sequence[SimulatedNode],
+        findings: Findings,
+        for_all_heights: bool,
+    ) -> None:
         self._node = node
+        self._nodes = nodes
         self._findings = findings
         self._for_all_heights = for_all_heights
+        self._silent_until = 0
+        """The highest height that others had open when this node lost its record."""
         self._forget()
         node.started.append(self._begin)
         node.observers.append(self._observe)
+        node.wrappers.append(lambda engine: _Watched(engine, self))
+
+    def decided(self, effects: Sequence[Effect]) -> None:
+        """What a proposer decides on, while it has heard what it leans on and nothing more."""
+        engine = innermost(self._node.running.driver.engine)
+        for effect in effects:
+            message = effect.message if isinstance(effect, Broadcast) else None
+            if isinstance(message, Accept) and isinstance(engine, Participant):
+                self._is_bound(message, engine.proposer)
+
+    @judged_honestly
+    def _is_bound(self, message: Accept, proposer: Proposer) -> None:
+        if message.ballot != proposer.ballot or (message.height, message.ballot) in self._asked:
+            return
+        bound = proposer.bound_to(message.height)
+        if bound is not None and bound.block_id != message.block_id:
+            self._violated(
+                f"proposes another block at height {message.height} than its promises show under "
+                f"round {bound.ballot.round}"
+            )
 
     def _forget(self) -> None:
         self._promised: dict[int, Ballot] = {}
@@ -100,8 +171,11 @@ class Promises:
         self._asked: dict[tuple[int, Ballot], BlockId] = {}
 
     def _begin(self, node: SimulatedNode) -> None:
-        if node.store.memory.get(RECORD_KEY) is None:
+        if _record(node) is None:
             self._forget()
+            records = [_record(other) for other in self._nodes if other is not node]
+            heights = [record.height for record in records if record is not None]
+            self._silent_until = max([self._silent_until, *heights])
 
     @judged_honestly
     def _observe(self, thing: Event | Effect) -> None:
@@ -138,8 +212,9 @@ class Promises:
         _shorten(self._asked)
 
     def _is_written(self, ballot: Ballot, height: int, what: str) -> None:
-        raw = self._node.store.memory.get(RECORD_KEY)
-        record = None if raw is None else parse_record(raw)
+        if height <= self._silent_until:
+            self._violated(f"{what} round {ballot.round} at height {height}: it lost its record")
+        record = _record(self._node)
         if record is None or record.height < height or record.promised < ballot:
             self._violated(f"{what} round {ballot.round} at height {height} and has not written it")
 

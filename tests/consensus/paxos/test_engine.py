@@ -465,3 +465,12 @@ def test_the_status_is_plain_at_every_step(protocol: EngineProtocol, parameters:
     assert "Check that they run" in status.why[-1]
     assert set(status.missing) == {make_address(1), make_address(2)}
     assert len(seen) >= 4
+
+
+def test_who_leaves_the_floor_says_so() -> None:
+    bench = Bench(PAXOS, ENGINES[0][1], 1)
+    bench.submit()
+    bench.prepare(0, 4)
+    status = bench.engine.status(bench.node.tree, bench.node.now())
+    assert "ballot (4, node 0) is under way" in status.why[0]
+    assert status.facts["phase"] == "leaves the floor to node 0"

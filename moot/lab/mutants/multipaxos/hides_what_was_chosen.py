@@ -26,6 +26,8 @@ MUTANT = Mutant(
             ),
         ),
     ),
-    faults=("partition", "kill", "selective-loss"),
+    faults=("partition", "kill", "pause"),
     minutes=0.6,
+    nodes=3,
+    parameters={"lease_ms": 320, "election_ms": 50},
 )

@@ -1,4 +1,4 @@
-"""A refused proposer tries again at once."""
+"""A refused proposer tries again soon, and always as soon."""
 
 from moot.lab.mutants import Mutant, Rewrite
 
@@ -12,7 +12,10 @@ MUTANT = Mutant(
         Rewrite(
             "consensus.paxos.engine:PaxosEngine._set_try_timer",
             "delay_ms = pause_ms + self._rng.randint(0, pause_ms)",
-            "delay_ms = pause_ms // pause_ms",
+            "delay_ms = self._parameters.retry_ms",
         ),
     ),
+    parameters={"spread_ms": 1, "retry_ms": 100},
+    delay_ms=(50, 60),
+    minutes=0.1,
 )

@@ -12,14 +12,20 @@ MUTANT = Mutant(
         Rewrite(
             "consensus.paxos.acceptor:Acceptor.prepare",
             "if ballot < self.promised:",
-            "if str(ballot.round) < str(self.promised.round):",
+            (
+                "if (str(ballot.round), ballot.node) < "
+                "(str(self.promised.round), self.promised.node):"
+            ),
         ),
         Rewrite(
             "consensus.paxos.acceptor:Acceptor.accept",
             "if ballot < self.promised:",
-            "if str(ballot.round) < str(self.promised.round):",
+            (
+                "if (str(ballot.round), ballot.node) < "
+                "(str(self.promised.round), self.promised.node):"
+            ),
         ),
     ),
-    parameters={"spread_ms": 1, "retry_ms": 12, "retry_ms_max": 12},
-    faults=("delay",),
+    parameters={"spread_ms": 1, "retry_ms": 20, "retry_ms_max": 20},
+    delay_ms=(20, 40),
 )

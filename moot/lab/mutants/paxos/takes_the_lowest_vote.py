@@ -15,7 +15,9 @@ MUTANT = Mutant(
             "return min(",
         ),
     ),
-    faults=("selective-loss", "delay", "kill"),
-    minutes=0.6,
+    parameters={"spread_ms": 1, "retry_ms": 100},
+    delay_ms=(20, 60),
     nodes=5,
+    faults=("loss", "selective-loss"),
+    load_tps=8.0,
 )
