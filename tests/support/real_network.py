@@ -29,11 +29,16 @@ class RealNetwork:
         engine: str,
         nodes: int,
         parameters: dict[str, int | str] | None = None,
+        settings: dict[str, str] | None = None,
     ) -> None:
+        """``settings``: environment variables of every node."""
         self.directory = directory
         self.plan: Plan = open_or_make(directory, engine, nodes, parameters or {}, first_port=0)
         token = make_token(directory)
-        environment = {"MOOT_REST_ADMIN_TOKEN_FILE": str(token_path(directory))}
+        environment = {
+            "MOOT_REST_ADMIN_TOKEN_FILE": str(token_path(directory)),
+            **(settings or {}),
+        }
         self.nodes = [NodeProcess(directory, node, environment) for node in self.plan.nodes]
         self.watcher = Watcher(self.plan.urls())
         self.faults = Faults(self.nodes, self.plan.urls(), token, lambda event, fields: None)

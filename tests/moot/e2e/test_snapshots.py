@@ -1,0 +1,51 @@
+"""Real processes: a node that comes late takes a snapshot, since the others have pruned."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support.real_network import RealNetwork
+
+SETTINGS = {
+    "MOOT_SNAPSHOTS_EVERY": "20",
+    "MOOT_SNAPSHOTS_GAP": "0",
+    "MOOT_SNAPSHOTS_BODIES": "100",
+}
+
+
+async def keeping(network: RealNetwork, index: int) -> Any:
+    """What the node says that it keeps."""
+    url = network.plan.urls()[index] + "/moot/status"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return (await response.json())["keeping"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_late_node_joins_by_a_snapshot_where_the_others_have_pruned(tmp_path: Path) -> None:
+    async with RealNetwork(tmp_path / "net", "pbft", 4, settings=SETTINGS) as network:
+        late, others = 3, [0, 1, 2]
+        await network.kill(late)
+        async with network.load(60) as load:
+            sending = asyncio.create_task(load.run(120))
+            await network.wait_final(170, others, 120)
+            for _ in range(100):
+                if all([(await keeping(network, index))["bodies_from"] > 10 for index in others]):
+                    break
+                await asyncio.sleep(0.2)
+            pruned = [(await keeping(network, index))["bodies_from"] for index in others]
+            assert min(pruned) > 10, pruned
+            await network.restart(late)
+            height, _ = await network.finalized(0)
+            await network.wait_final(height + 5, [0, 1, 2, 3], 60)
+            found = await keeping(network, late)
+            assert found["heads_from"] > 1 or found["bodies_from"] > 20, found
+            assert found["fetching"] is None
+            sending.cancel()
+        verdict = await network.agreement()
+        assert verdict.agreement, verdict.sentence
