@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from chain.errors import InvalidProof
 from moot.lab.cluster import Cluster
 from moot.lab.node import SimulatedNode
 from moot.node.snapshots import SnapshotSettings
@@ -71,7 +72,7 @@ def test_a_newcomer_takes_a_snapshot_where_the_others_have_pruned() -> None:
     assert not late.misbehaviour
 
 
-@pytest.mark.parametrize("gap_max", [30, 0])
+@pytest.mark.parametrize("gap_max", [30, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_far_gap_is_closed_by_a_snapshot_and_else_by_blocks(gap_max: int) -> None:
     settings = msgspec.structs.replace(PRUNING, bodies=0, gap_max=gap_max)
     cluster = cluster_of(settings)
@@ -81,3 +82,34 @@ def test_a_far_gap_is_closed_by_a_snapshot_and_else_by_blocks(gap_max: int) -> N
     assert caught_up(cluster, late, max(cluster.final_heights()) + 3), cluster.explain()
     took = late.running.ledger.bodies_from > 1
     assert took == (gap_max > 0)
+
+
+def test_a_node_judges_descriptions_by_what_it_knows() -> None:
+    cluster = cluster_of(msgspec.structs.replace(PRUNING, bodies=0))
+    maker, *_ = grown(cluster, 45)
+    snapshot = maker.running.snapshots.kept[-1]
+    late = cluster.nodes[-1]
+    late.settings = msgspec.structs.replace(
+        late.settings, snapshots=SnapshotSettings(every=0, gap_max=0)
+    )
+    cluster.network.nodes = {late.key: late}  # nobody else is reached
+    late.start()
+    judge = late.running.snapshots.judge
+    judge(snapshot)
+    assert snapshot.proof is not None
+    body = bytearray(snapshot.proof.body)
+    body[-1] ^= 1
+    replace = msgspec.structs.replace
+    lies = {
+        "snapshot-unproven": replace(snapshot, proof=None),
+        "bad-signature": replace(snapshot, proof=replace(snapshot.proof, body=bytes(body))),
+        "snapshot-heads": replace(snapshot, heads=snapshot.heads[1:-1]),
+        "snapshot-foreign": replace(snapshot, chain_id=bytes(32)),
+    }
+    for code, lie in lies.items():
+        with pytest.raises(InvalidProof) as raised:
+            judge(lie)
+        assert raised.value.code == code
+    with pytest.raises(InvalidProof) as raised:
+        maker.running.snapshots.judge(snapshot)
+    assert raised.value.code == "snapshot-old"
