@@ -32,6 +32,7 @@ def test_what_a_mutant_replaces_is_there(mutant: Mutant) -> None:
 
 def test_enough_mutants_of_each_kind() -> None:
     count = Counter(mutant.engine for mutant in all_mutants())
+    assert count["paxos"] >= 12 and count["multipaxos"] >= 8
     assert count["pbft"] >= 12 and count["pow"] >= 8 and count["node"] >= 10
     assert count["authority"] >= 10 and count["gossip"] >= 5
     assert len({mutant.name for mutant in all_mutants()}) == count.total()
