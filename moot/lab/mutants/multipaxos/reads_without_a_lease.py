@@ -3,7 +3,7 @@
 from moot.lab.mutants import Mutant, Rewrite
 
 MUTANT = Mutant(
-    name="reads-from-memory",
+    name="reads-without-a-lease",
     engine="multipaxos",
     under="multipaxos",
     rule="a read needs a lease, or a majority",
