@@ -95,6 +95,7 @@ class Mempool(MempoolViews):
         self._heads: list[tuple[int, int, Entry]] = []
         self._tails = Tails()
         self._expiries: list[tuple[int, int, Entry]] = []
+        self._pushed_out: list[tuple[Transaction, str]] = []
         self._suspects: dict[Address, None] = {}
 
     # --- coming in ---------------------------------------------------------------------------
@@ -168,6 +169,12 @@ class Mempool(MempoolViews):
             if result is not None:
                 self._count(result)
         return results
+
+    def take_pushed_out(self) -> list[tuple[Transaction, str]]:
+        """What made room for others since it was last asked, with the reason's code: "replaced"
+        (by the same sender, for a higher fee) or "mempool-full"."""
+        pushed_out, self._pushed_out = self._pushed_out, []
+        return pushed_out
 
     # --- for a block -------------------------------------------------------------------------
 
@@ -407,10 +414,12 @@ class Mempool(MempoolViews):
     ) -> None:
         if victims:
             self._evict(victims, now_ms)
+            self._pushed_out += [(victim.transaction, "mempool-full") for victim in victims]
         lane = place.lane
         self._lanes.setdefault(lane.address, lane)
         if place.rival is not None:
             self._unlist(place.rival)
+            self._pushed_out.append((place.rival.transaction, "replaced"))
         self._sequence += 1
         entry = Entry(transaction, now_ms, self._sequence)
         self._pending -= lane.pending
@@ -507,8 +516,8 @@ class Mempool(MempoolViews):
             victims = self._room(place)
         except InvalidTransaction as error:
             return error
-        dropped += [(victim.transaction, "mempool-full") for victim in victims]
         self._insert(transaction, place, victims, now_ms)
+        dropped += self.take_pushed_out()
         return None
 
     def _crowded(self, lane: Lane, transaction: Transaction) -> bool:

@@ -64,6 +64,8 @@ class TransactionDesk:
             for transaction, error in zip(transactions, results, strict=True)
             if error is None
         ]
+        for transaction, code in self._mempool.take_pushed_out():
+            self._feed.publish(feed.TransactionDropped(transaction.id, code))
         for txid in taken:
             self._feed.publish(feed.TransactionSeen(txid))
         if taken and source is None and self.producer is not None:

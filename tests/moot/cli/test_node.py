@@ -56,9 +56,10 @@ def test_genesis_is_made_shown_and_checked(moot: Moot, tmp_path: Path) -> None:
     assert [Path(key).name for key in made["keys"]] == ["node1.key", "node2.key"]
     assert Path("net/keys/node1.key").stat().st_mode & 0o777 == 0o600
     shown = document(moot("genesis", "show", "net/genesis.json", "--json"))
-    assert shown["chain_id"] == made["chain_id"] and shown["supply"] == 1_250_000_000
+    # Two validators own a coin each besides, so that they can vote.
+    assert shown["chain_id"] == made["chain_id"] and shown["supply"] == 1_450_000_000
     assert {validator["name"] for validator in shown["validators"]} == {"a", "node1", "node2"}
-    assert "Supply     12.5\n" in moot("genesis", "show", "net/genesis.json").stdout
+    assert "Supply     14.5\n" in moot("genesis", "show", "net/genesis.json").stdout
     checked = document(moot("genesis", "check", "net/genesis.json", "--json"))
     assert checked == {"ok": True, "chain_id": made["chain_id"]}
 
