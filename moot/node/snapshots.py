@@ -154,9 +154,13 @@ class SnapshotKeeper:
         return False
 
     def _prune(self) -> bool:
-        """Bodies stay from the oldest snapshot on, so that whoever takes it can go on by blocks."""
+        """Bodies stay from the oldest snapshot on, so that whoever takes it can go on by blocks.
+
+        Where nothing is ever settled, not even by policy, all stay: a branch from a partition of
+        any length may win, and a node that had forgotten what it must take back could not follow.
+        """
         settings, ledger = self._settings, self._ledger
-        if not settings.bodies:
+        if not settings.bodies or self._settles_nothing():
             return False
         goal = ledger.height(ledger.confirmed()) - settings.bodies + 1
         if not ledger.finalizes:
@@ -173,6 +177,10 @@ class SnapshotKeeper:
         if after > before:
             self._log("info", "pruned", {"bodies_from": after})
         return after > before
+
+    def _settles_nothing(self) -> bool:
+        rules = self._eras.rules_after(self._ledger, self._ledger.head())
+        return rules.properties.finality == "none"
 
     # -------------------------------------------------------------------------------- serving
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from moot.lab.cluster import Cluster
 from moot.lab.trace import TraceEvent
+from moot.node.snapshots import SnapshotSettings
 from tests.support.trace_diagrams import mermaid, traced, transcript
 from tests.support.transcripts import check_golden
 
@@ -86,3 +88,22 @@ def test_the_pages_diagram_is_what_happens() -> None:
 
 def test_a_quiet_network_makes_no_blocks() -> None:
     assert not [one for one in a_quiet_network() if one.kind == "import"]
+
+
+def test_nothing_is_pruned_so_that_a_branch_of_any_length_can_be_left() -> None:
+    """Two halves apart for longer than a pruning node would keep its blocks; then they meet."""
+    cluster = Cluster("gossip", 2, 1)
+    keeping = SnapshotSettings(every=0, gap_max=0, bodies=3)
+    for node in cluster.nodes:
+        node.settings = msgspec.structs.replace(node.settings, snapshots=keeping)
+    cluster.start()
+    cluster.network.partition(cluster.nodes[:1], cluster.nodes[1:])
+    cluster.load(100)
+    cluster.run(40_000)
+    ledgers = [node.running.ledger for node in cluster.nodes]
+    assert min(ledger.height(ledger.head()) for ledger in ledgers) > 80
+    assert all(ledger.bodies_from <= 1 for ledger in ledgers)
+    cluster.network.heal()
+    cluster.run(10_000)
+    height = min(ledger.height(ledger.head()) for ledger in ledgers)
+    assert len({ledger.id_at(height - 1) for ledger in ledgers}) == 1

@@ -22,7 +22,14 @@ RATE = 40
 BROKEN_S = (0.6, 2.0)
 """How long a round's fault lasts: some end before anyone notices, others past every time-out."""
 GOES_ON_S = 45
-ENGINES = {"pbft": (4, 8), "multipaxos": (3, 20), "paxos": (3, 20), "raft": (3, 20)}
+ENGINES = {
+    "authority": (3, 20),
+    "gossip": (3, 20),
+    "multipaxos": (3, 20),
+    "paxos": (3, 20),
+    "pbft": (4, 8),
+    "raft": (3, 20),
+}
 """Nodes, and rounds."""
 
 
