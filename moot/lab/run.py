@@ -20,6 +20,7 @@ from chain.hashing import BlockId
 from chain.ledger import Ledger, genesis_block
 from chain.ledger.reading import CONFIRMATION_DEPTH
 from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
+from consensus.raft import RaftParameters
 from consensus.registry import era_parameters, protocol
 from moot.lab.checkers import (
     FOR_ALL_HEIGHTS,
@@ -27,6 +28,7 @@ from moot.lab.checkers import (
     Auditor,
     Bounds,
     Clock,
+    Elections,
     ForkChoice,
     Keeping,
     Leases,
@@ -276,6 +278,9 @@ class Laboratory:
             node.observers.append(self._count)
             node.after_input = self._look
         self._leases = Leases(self.honest, self.findings)
+        parameters = era_parameters(self.cluster.genesis.eras[0])
+        if isinstance(parameters, RaftParameters):
+            Elections(self.honest, parameters, self.findings)
         self.world.after(1_000, self._look_around)
 
     def _count(self, thing: Event | Effect) -> None:

@@ -11,6 +11,7 @@ from moot.lab.checkers.auditor import Auditor
 from moot.lab.checkers.books import BookKeeper, Books
 from moot.lab.checkers.bounds import Bounds
 from moot.lab.checkers.clock import Clock
+from moot.lab.checkers.elections import Elections
 from moot.lab.checkers.forks import ForkChoice
 from moot.lab.checkers.keeping import Keeping
 from moot.lab.checkers.promises import FOR_ALL_HEIGHTS, Leases, Promises
@@ -25,6 +26,7 @@ __all__ = [
     "Books",
     "Bounds",
     "Clock",
+    "Elections",
     "ForkChoice",
     "Keeping",
     "Leases",
