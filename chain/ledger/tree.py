@@ -198,8 +198,11 @@ class BlockTree:
         row = self.row(block)
         at = row.head.height
         assert 0 <= height <= at, f"no ancestor at height {height} of a block at {at}"
+        # Below the heads that are kept there is the main chain only, genesis of all of it; skip
+        # links that would lead there are zeros, so no walk goes to genesis past them.
+        below_kept = height < self.disk.pruned.heads_from
         while at > height:
-            if self.id_at(at) == block:
+            if below_kept or self.id_at(at) == block:
                 found = self.id_at(height)
                 if found is None:  # below the heads that are kept
                     raise KeyError(height)

@@ -99,6 +99,28 @@ def test_a_ledger_begins_from_a_snapshot_and_goes_on_by_blocks() -> None:
     check_installed(store, snapshot, source)
 
 
+def test_blocks_off_the_main_chain_find_their_ancestors_past_the_heads_that_are_gone() -> None:
+    """As when stored blocks are replayed, none of which was the head yet: the skip links of some
+    (25's names 1) end at heads that are not kept, and genesis lies beyond them."""
+    snapshot, chunks, source = snapshot_at(20, 40)
+    store = MemoryStore()
+    stage(store, snapshot, chunks)
+    ledger = open_ledger(GENESIS, store)
+    assert 1 < snapshot.lowest < snapshot.height == ledger.height(ledger.head())
+    for top in range(snapshot.height + 1, 40):
+        block_id = source.id_at(top)
+        block = None if block_id is None else source.block(block_id)
+        assert block is not None
+        ledger.insert(block, 1, ())
+        assert ledger.ancestor(block.id, 0) == ledger.chain_id
+        for height in range(snapshot.lowest, top):
+            assert ledger.ancestor(block.id, height) == source.id_at(height)
+        for height in range(1, snapshot.lowest):
+            with pytest.raises(KeyError):
+                ledger.ancestor(block.id, height)
+    assert ledger.head() == snapshot.block
+
+
 def test_a_second_snapshot_uses_the_other_area_and_leaves_nothing_behind() -> None:
     first, chunks, _ = snapshot_at(20)
     store = MemoryStore()
