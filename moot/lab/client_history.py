@@ -3,10 +3,14 @@
 A payment begins when a client first says it, and is answered when the client is told that it is
 final. However often a client repeats a payment, and to whomever, it is one operation: that it takes
 effect once is part of what is checked. A read, too, is one operation however often it is asked.
+
+Whoever pays a user belongs to the history, liars too: their payments are operations that nobody
+was answered, which may take effect or not. Left out, each would make a true balance look invented.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -34,6 +38,8 @@ class ClientHistory:
         self.recorder = Recorder(clock)
         self._names = names
         self._payments: dict[TxId, int] = {}
+        self._signed: Counter[str] = Counter()
+        """How many transactions each nonce was signed for: a double spender signs several."""
         self._reads = 0
 
     # -------------------------------------------------------------------- clients.Listener
@@ -51,7 +57,11 @@ class ClientHistory:
             action.amount,
             transaction.fee,
         )
-        number = self.recorder.invoke(f"{call.sender}/{call.nonce}", call)
+        client = f"{call.sender}/{call.nonce}"
+        self._signed[client] += 1
+        if self._signed[client] > 1:  # each waits for an answer of its own
+            client = f"{client} ({self._signed[client]})"
+        number = self.recorder.invoke(client, call)
         self._payments[transaction.id] = number
 
     def acknowledged(self, transaction: Transaction, height: int, code: str, at_ms: int) -> None:

@@ -193,10 +193,14 @@ class Clients:
         node = via if via is not None else self._any_node(payment.rng)
         if node is None or node.core is None or node.paused:
             return
-        transaction = payment.transaction
+        self.tell_submitted(payment.transaction, node)
+        node.submit([payment.transaction])
+
+    def tell_submitted(self, transaction: Transaction, node: SimulatedNode) -> None:
+        """Tells the listeners what is about to be said to ``node``. Liars who pay users tell it
+        too, since what they pay shows in balances."""
         for listener in self._listeners_of(transaction):
             listener.submitted(transaction, node, self.world.now_ms)
-        node.submit([transaction])
 
     def _listeners_of(self, transaction: Transaction) -> list[Listener]:
         """Histories are of payments."""

@@ -100,9 +100,9 @@ class DoubleSpender(Liar):
         ledger = first.running.ledger
         account = ledger.account(self._user.address)
         rich = account.balance // 10 * 9
-        self._submit(first, self._pay(account.nonce, rich, 0))
-        self._submit(second, self._pay(account.nonce, rich, 1))
-        self._submit(second, self._pay(account.nonce + 1, rich, 2))
+        self._submit_signed(first, self._pay(account.nonce, rich, 0))
+        self._submit_signed(second, self._pay(account.nonce, rich, 1))
+        self._submit_signed(second, self._pay(account.nonce + 1, rich, 2))
         victim = self.laboratory.clients.users[0].address
         forged = Transaction(
             victim,
@@ -114,6 +114,11 @@ class DoubleSpender(Liar):
             (self.rng.randbytes(64),),
         )
         self._submit(first, forged)
+
+    def _submit_signed(self, node: SimulatedNode, transaction: Transaction) -> None:
+        """What may take effect belongs to the clients' history; what is forged does not."""
+        self.laboratory.clients.tell_submitted(transaction, node)
+        self._submit(node, transaction)
 
     def _submit(self, node: SimulatedNode, transaction: Transaction) -> None:
         if node.core is not None:

@@ -8,6 +8,7 @@ which may be old but must be one that the chain went through.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -70,8 +71,10 @@ class Readers:
         findings: Findings,
         properties: Properties,
         keeper: BookKeeper,
+        payers: Mapping[Address, str],
     ) -> None:
-        """``keeper``: of the decided chain, that answers are compared to."""
+        """``keeper``: of the decided chain, that answers are compared to. ``payers``: names of
+        others than users who may pay these, and whose accounts nobody reads."""
         self._world = world = clients.world
         self._nodes = clients.nodes
         self._users = users = clients.users
@@ -84,7 +87,7 @@ class Readers:
         """Answers of a block that is not in the books yet."""
         self.open: dict[int, Asked] = {}
         names = {user.address: f"u{number}" for number, user in enumerate(users)}
-        self.history = ClientHistory(lambda: world.now_ms, names)
+        self.history = ClientHistory(lambda: world.now_ms, {**names, **payers})
         if properties.finalizes:  # elsewhere what was acknowledged may be taken back
             clients.listeners.append(self.history)
         clients.listeners.append(self)

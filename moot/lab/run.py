@@ -160,7 +160,8 @@ class Laboratory:
         )
         self.auditor = Auditor(cluster.genesis, cluster.verifier, self.findings)
         keeper = self.auditor.keeper
-        self.readers = Readers(self.clients, self.findings, self.properties, keeper)
+        payers = {cluster.thief.address: "thief"}
+        self.readers = Readers(self.clients, self.findings, self.properties, keeper, payers)
         self.agreement = Agreement(self.findings, self.auditor.audit, self.auditor.audit_proof)
         self.bounds = Bounds(self.findings)
         self.forks: dict[bytes, ForkChoice] = {}

@@ -193,6 +193,25 @@ def test_reads_at_a_node_that_fell_behind_are_found_stale() -> None:
     assert "not linearizable" in verdict.violation.explain()
 
 
+def test_a_payment_that_nobody_was_answered_may_be_read_but_not_taken_back() -> None:
+    """A double spender's: two of one nonce, of which the ledger has the second."""
+    events = [
+        ("T", Pay("thief", 0, "a", 90, 1)), ("S", Pay("thief", 0, "b", 90, 1)),
+        ("R", ReadAccount("b")), ("R", None, (0, 190)),
+    ]  # fmt: skip
+    initial = {**BANK, "thief": (0, 100)}
+    verdict, misfit = judge(history(*events), [1], initial)
+    assert (verdict.outcome, misfit) == ("linearizable", None)
+    stale = history(*events, ("R", ReadAccount("b")), ("R", None, (0, 100)))
+    verdict, misfit = judge(stale, [1], initial)
+    assert misfit is not None
+    assert verdict.outcome == "violated"
+    both = history(*events, ("R", ReadAccount("a")), ("R", None, (0, 190)))
+    verdict, misfit = judge(both, [1], initial)
+    assert misfit is not None
+    assert verdict.outcome == "violated"
+
+
 def test_a_misfit_may_be_one_that_nobody_could_notice() -> None:
     """Two overlapping payments in either order: only the ledger's own is its witness."""
     operations = history(

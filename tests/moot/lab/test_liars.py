@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from moot.lab.history import Pay, ReadAccount
 from moot.lab.liars import UnknownLiar, liar_kinds
-from moot.lab.run import RunOptions, run
+from moot.lab.run import Laboratory, RunOptions, run
 
 PBFT = liar_kinds("pbft", "byzantine")
 POW = liar_kinds("pow", "honest-work-majority")
@@ -52,6 +53,36 @@ def _bears(engine: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["twins", "equivocating-proposer", "forger"])
 def test_pbft_bears(kind: str) -> None:
     _bears("pbft", kind)
+
+
+def test_what_a_double_spender_pays_users_is_no_violation() -> None:
+    """A true balance, a liar's payment in it, was once taken for an invented one."""
+    options = RunOptions(
+        engine="pbft", nodes=4, seed=24, minutes=0.3, liars=1, liar_kinds=("double-spender",)
+    )
+    laboratories: list[Laboratory] = []
+    assert run(options, (laboratories.append,)).violations == []
+    history = laboratories[0].readers.history
+    operations = {one.number: one for one in history.operations()}
+    blocks = laboratories[0].auditor.keeper.books.blocks
+    stolen = [
+        one
+        for one in map(operations.__getitem__, history.order_in(blocks))
+        if isinstance(one.call, Pay) and one.call.sender == "thief"
+    ]
+    assert stolen, "it paid nobody"
+    assert all(one.lost for one in stolen)
+    paid = {one.call.recipient for one in stolen if isinstance(one.call, Pay)}
+    assert any(
+        isinstance(one.call, ReadAccount) and one.call.account in paid and not one.lost
+        for one in operations.values()
+    ), "nobody read what it paid"
+    nonces = [
+        one.call.nonce
+        for one in operations.values()
+        if isinstance(one.call, Pay) and one.call.sender == "thief"
+    ]
+    assert len(set(nonces)) < len(nonces), "it signed no nonce twice"
 
 
 @pytest.mark.parametrize("kind", ["selfish-miner", "invalid-block-maker"])
