@@ -233,9 +233,16 @@ class BlockTree:
         return height <= self.height(block) and self.ancestor(block, height) == from_
 
     def children(self, block: BlockId) -> tuple[BlockId, ...]:
-        """Known children, in the order in which they came; those on disk only: by id."""
+        """Known children, in the order in which they came; those on disk only: by id.
+
+        At heights whose bodies are pruned only the main chain's: no other branch from there can be
+        executed any more, and a walk up from an old ancestor must reach the kept ones.
+        """
         height = self.height(block)
         found: list[BlockId] = []
+        if self.disk.is_pruned(height + 1):
+            child = self.id_at(height + 1)
+            return () if child is None or not self.on_main(block) else (child,)
         if height < self.floor:
             for child in self.disk.ids_at(height + 1):
                 row = self.find(child)

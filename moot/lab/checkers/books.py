@@ -177,7 +177,11 @@ class BookKeeper:
 
     @judged_honestly
     def _books_of(self, node: SimulatedNode) -> Books | None:
-        """Of the node's main chain; None, and a violation, where it cannot be executed."""
+        """Of the node's main chain; None, and a violation, where it cannot be executed.
+
+        None alone where these books end below what the node has pruned, as when nothing is final
+        and the run ended before its chain was audited: what is missing is missing by right.
+        """
         ledger = node.running.ledger
         head = ledger.head()
         top = ledger.height(head)
@@ -191,6 +195,8 @@ class BookKeeper:
         books = self.books.up_to(fork)
         for height in range(fork + 1, top + 1):
             block = _body(ledger, height)
+            if block is None and height < ledger.bodies_from:
+                return None
             if block is None:
                 self._violated(node, height, "its main chain has a gap")
                 return None

@@ -115,6 +115,30 @@ def test_a_branch_below_what_is_kept_is_refused_and_one_above_is_taken() -> None
     assert ledger.id_at(20) == blocks[19].id
 
 
+@pytest.mark.parametrize("swept", [True, False])
+def test_from_a_pruned_ancestor_children_lead_up_to_every_branch_that_is_kept(swept: bool) -> None:
+    """As an engine looks after a restart for the heaviest tip, from far below the head."""
+    ledger = open_ledger(finalizes=False, flush_depth=3, flush_blocks=1)
+    blocks = extend(ledger, 12)
+    lost = grow(ledger, blocks[4].id, tag=7)
+    lost_too = grow(ledger, lost.id, tag=8)
+    kept = grow(ledger, blocks[8].id, tag=9)
+    extend(ledger, 8)
+    ledger.prune(10)
+    if swept:
+        sweep_all(ledger)
+    assert ledger.children(ledger.chain_id) == (blocks[0].id,)
+    assert ledger.children(blocks[4].id) == (blocks[5].id,), "the other can win no more"
+    assert ledger.children(lost.id) == () and ledger.knows(lost_too.id)
+    assert set(ledger.children(blocks[8].id)) == {blocks[9].id, kept.id}
+    found, open_ = set(), [ledger.chain_id]
+    while open_:
+        block = open_.pop()
+        found.add(block)
+        open_.extend(ledger.children(block))
+    assert ledger.head() in found and kept.id in found
+
+
 def test_a_side_branch_does_not_take_the_main_chains_entries_along() -> None:
     ledger = open_ledger(finalizes=False, flush_depth=3, flush_blocks=1)
     paid = transfer(ledger.chain_id, 0, 1, 5, 0, signed=False)

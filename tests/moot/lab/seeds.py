@@ -21,6 +21,9 @@ FOUND = (
     ("pbft", 7, 511),
     ("raft", 6, 507),
     ("multipaxos", 6, 507),
+    # A restarted signer that had pruned found no way up from an old ancestor to the heavier branch
+    # that it had on disk: it signed beside it, and one of two signers cannot go on alone.
+    ("authority", 3, 532),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""

@@ -141,6 +141,36 @@ def test_a_node_that_tells_another_story_is_named(
     assert all(sentence in each.message for each in findings.violations)
 
 
+class Gap(Told):
+    """Without one body."""
+
+    def block(self, block: BlockId) -> Block | None:
+        return None if block == self.true.id_at(3) else self.true.block(block)
+
+
+class Pruned(Gap):
+    """Without it by right."""
+
+    @property
+    def bodies_from(self) -> int:
+        return 4
+
+
+@pytest.mark.parametrize(
+    ("story", "told"), [(Gap, ["n1, height 3: its main chain has a gap"]), (Pruned, [])]
+)
+def test_a_missing_body_is_a_gap_unless_it_was_pruned(
+    pbft: Cluster, monkeypatch: pytest.MonkeyPatch, story: type[Told], told: list[str]
+) -> None:
+    """To books that hold nothing yet, and so cannot tell what stood there."""
+    findings = Findings()
+    keeper = BookKeeper(pbft.genesis, findings)
+    node = pbft.nodes[1]
+    monkeypatch.setattr(node.running, "ledger", story(node.running.ledger))
+    keeper.compare(node)
+    assert [each.message for each in findings.violations] == told
+
+
 def test_a_transaction_is_in_a_chain_once(pbft: Cluster) -> None:
     books = Books(pbft.genesis)
     first, second, *_ = bodies(pbft.nodes[0].running.ledger)
