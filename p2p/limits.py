@@ -177,6 +177,13 @@ DECAY_MS_PER_POINT: Final = 10_000
 SCORES_MAX: Final = 4_096
 """Keys remembered; the one charged longest ago is forgotten first."""
 
+LATE_ANSWER_MS: Final = 10_000
+"""So long after a link ended, answers to what was asked over it may still come over the next one:
+when two nodes dial each other at once, a link takes the place of another within a moment."""
+LATE_ANSWERS: Final = frozenset({"unsolicited", "unsolicited-heads", "unsolicited-block"})
+"""Reasons for which a peer is not charged meanwhile. A node that catches up asks for dozens of
+blocks at a time: charged for each, honest peers would be banned for one link that was replaced."""
+
 POINTS: Final[dict[str, int]] = {
     # What no honest program can send, since TLS keeps frames whole.
     "malformed": 50,
@@ -191,6 +198,8 @@ POINTS: Final[dict[str, int]] = {
     # Each message above the rate; see MESSAGE_RATES for how far above honest traffic that is.
     "rate-limit": 1,
     "unsolicited": 10,
+    "unsolicited-heads": 20,
+    "unsolicited-block": 20,
     # More questions than a peer has a use for; the answer is not given.
     "too-many-requests": 2,
     # Told by the rooms above: what was signed or mined to deceive ...
@@ -218,9 +227,20 @@ class Scores:
 
     def __init__(self) -> None:
         self._scores: dict[bytes, tuple[int, int]] = {}
+        self._ended_ms: dict[bytes, int] = {}
+
+    def link_ended(self, key: bytes, now_ms: int) -> None:
+        """What was asked over the link may be answered over the next one."""
+        self._ended_ms.pop(key, None)
+        self._ended_ms[key] = now_ms
+        while len(self._ended_ms) > SCORES_MAX:
+            del self._ended_ms[next(iter(self._ended_ms))]
 
     def charge(self, key: bytes, reason: str, now_ms: int) -> int:
         """Adds the reason's points; the score after that."""
+        ended_ms = self._ended_ms.get(key)
+        if reason in LATE_ANSWERS and ended_ms is not None and now_ms - ended_ms < LATE_ANSWER_MS:
+            return self.score(key, now_ms)
         score = self.score(key, now_ms) + POINTS.get(reason, POINTS_DEFAULT)
         self._scores.pop(key, None)
         self._scores[key] = (score, now_ms)

@@ -549,6 +549,7 @@ class Transport:
         link.wake.set()
         if self._links.get(link.key) is link:
             del self._links[link.key]
+        self._scores.link_ended(link.key, _steady_ms())
         self._notify(self._handler.peer_left, link.key, reason)
         timer = self._loop.call_later(CLOSE_TIMEOUT_S, link.transport.abort)
         link.done.add_done_callback(lambda _: timer.cancel())

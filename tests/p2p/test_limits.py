@@ -9,6 +9,7 @@ from p2p.limits import (
     BAN_THRESHOLD,
     DECAY_MS_PER_POINT,
     LANE_BYTES,
+    LATE_ANSWER_MS,
     MESSAGE_RATES,
     POINTS,
     POINTS_DEFAULT,
@@ -104,3 +105,17 @@ def test_scores_are_bounded():
 @pytest.mark.parametrize("reason", ["bad-signature", "invalid-block", "too-large"])
 def test_what_no_honest_node_sends_is_a_ban_at_once(reason):
     assert Scores().charge(bytes(32), reason, 0) >= BAN_THRESHOLD
+
+
+def test_late_answers_over_a_link_that_took_anothers_place_cost_nothing() -> None:
+    """A node asked for dozens of blocks when the link was replaced, and banned its honest peer."""
+    scores, key = Scores(), bytes(32)
+    scores.link_ended(key, 1_000)
+    for reason in ("unsolicited", "unsolicited-heads", "unsolicited-block"):
+        for _ in range(50):
+            assert scores.charge(key, reason, 1_000 + LATE_ANSWER_MS - 1) == 0
+    # Anything else still counts, so does anybody else, and so does the same a while later.
+    assert scores.charge(key, "malformed", 1_001) == POINTS["malformed"]
+    assert scores.charge(bytes([1] * 32), "unsolicited-block", 1_001) == 20
+    scores.forget(key)
+    assert scores.charge(key, "unsolicited-block", 1_000 + LATE_ANSWER_MS) == 20

@@ -55,19 +55,22 @@ async def head_height(network: RealNetwork) -> int:
 
 async def goes_on(network: RealNetwork, height: int, what: str) -> None:
     """Waits until every node is beyond ``height``."""
-    async with asyncio.timeout(GOES_ON_S):
-        while True:
-            found = await network.watcher.look()
-            heights = [
-                -1
-                if status is None
-                else (status.finalized if network.finalizes else status.head).height
-                for status in found
-            ]
-            if min(heights) > height:
-                return
-            await asyncio.sleep(0.05)
-    raise AssertionError(f"after {what} at {height}: {heights}\n{network.last_words()}")
+    heights: list[int] = []
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + GOES_ON_S
+    while loop.time() < deadline:
+        found = await network.watcher.look()
+        heights = [
+            -1
+            if status is None
+            else (status.finalized if network.finalizes else status.head).height
+            for status in found
+        ]
+        if min(heights) > height:
+            return
+        await asyncio.sleep(0.05)
+    said = [await client.why() for client in network.watcher.clients]
+    raise AssertionError(f"after {what} at {height}: {heights}\n{said}\n{network.last_words()}")
 
 
 async def check_accounts(network: RealNetwork, load: LoadGenerator) -> None:
