@@ -112,7 +112,8 @@ class RaftEngine(Spokesman):
         on_log = view.knows(record.tip) and view.descends(record.tip, self._final)
         if not on_log:
             # What is final is in every log. A first record names no tip, a snapshot cuts it off,
-            # and a crash may fall between finality learned from others and the next record.
+            # and a crash may fall between finality learned from others and the next record; that
+            # is written first where finality cuts off a log that reaches higher (``_finalize``).
             assert view.knows(record.tip) or record.height <= view.height(self._final), (
                 "the database lost blocks that were written with the record"
             )

@@ -194,12 +194,23 @@ class Follower(Elections):
                 self._contradicted(head.height)  # an own log lacks what was committed in its term
                 return False
             self._set_tip(block)  # committed, so every later log holds it
+        if self._cuts_off_written(block):
+            self._write()
         self._final = block
         self._emit(Finalize(block, statement.proof))
         if self._committed is None or statement.height > self._committed.height:
             self._committed = statement
         self._trace("committed", height=head.height)
         return True
+
+    def _cuts_off_written(self, block: BlockId) -> bool:
+        """Whether the node forgets blocks that the durable record names once ``block`` is final: a
+        conflicting log that reaches above it. The record lets them go first, or a crash in between
+        looks as if the database had lost them."""
+        written = self._written
+        return written.height > self._view.height(block) and not self._view.descends(
+            written.tip, block
+        )
 
     def _contradicted(self, height: int) -> None:
         """Two committed blocks of which neither is the other's child: this server stops voting."""

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from consensus import contract
-from consensus.contract import Persist, Send
+from consensus.contract import Finalize, Persist, Send
 from consensus.raft import RaftParameters
-from consensus.raft.messages import AppendReply, RequestVote, VoteReply
+from consensus.raft.messages import AppendReply, Committed, RequestVote, VoteReply
 from consensus.raft.record import parse_record
 from moot.lab.planting import Rewrite
 from tests.support.raft_bench import QUIET_MS, Bench, members
@@ -118,6 +118,48 @@ def the_log_is_written_with_the_record() -> None:
     assert parse_record(last.record).tip == block.id and last.blocks == (block.id,)
     bench.restart()
     assert bench.tip == block.id
+
+
+@reveals(
+    "finality deletes what the record on disk still names",
+    "figure 2, persistent state: the log",
+    ("follower:Follower._finalize", "if self._cuts_off_written(block):", "if False:"),
+)
+def a_log_is_cut_off_in_the_record_first() -> None:
+    bench = Bench()
+    first = bench.block(bench.genesis, 1)
+    stale = bench.block(first, 1)
+    bench.append(1, 1, bench.genesis, first, stale, bench.block(stale, 1))
+    bench.hear(1, Committed((bench.sign(1, bench.statement(1, 1, first)),)))
+    other = bench.block(first, 2, producer=2)
+    above = bench.block(other, 2, producer=2)
+    before = len(bench.effects)
+    for block in (other, above):
+        bench.node.offer(block, "sync")
+    said = tuple(bench.sign(2, bench.statement(2, 2, block)) for block in (other, above))
+    bench.hear(2, Committed(said))
+    done = [one for one in bench.effects[before:] if isinstance(one, (Persist, Finalize))]
+    assert [type(one) for one in done] == [Persist, Finalize, Finalize], "one sync is enough"
+    assert isinstance(done[0], Persist)
+    record = parse_record(done[0].record)
+    assert done[0].blocks == (record.tip,) and record.tip in (other.id, above.id)
+
+
+@reveals(
+    "finality waits for a sync each time",
+    "docs/engines/raft.md, what is durable",
+    ("follower:Follower._finalize", "if self._cuts_off_written(block):", "if True:"),
+)
+def finality_that_the_log_holds_costs_no_sync() -> None:
+    bench = Bench()
+    first = bench.block(bench.genesis, 1)
+    bench.append(1, 1, bench.genesis, first)
+    second = bench.block(first, 2, producer=2)
+    bench.node.offer(second, "sync")
+    before = len(bench.done(Persist))
+    said = tuple(bench.sign(2, bench.statement(2, 2, block)) for block in (first, second))
+    bench.hear(2, Committed(said))
+    assert bench.height == 2 and len(bench.done(Persist)) == before
 
 
 @reveals(
