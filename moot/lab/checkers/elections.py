@@ -32,6 +32,9 @@ from moot.lab.report import Findings
 BLOCKS_KEPT = 2_048
 """Blocks of which it is known who wrote them: far more than stand uncommitted."""
 
+Asked = tuple[RequestVote, int | None]
+"""A request for a vote, and how many ms before it the voter heard a leader; None: it did not."""
+
 
 class Elections:
     """For the whole cluster."""
@@ -43,8 +46,9 @@ class Elections:
         self._parameters = parameters
         self._leaders: dict[int, Address] = {}
         self._votes: dict[tuple[Address, int], Address] = {}
-        self._asked: dict[tuple[Address, Address], tuple[RequestVote, int | None]] = {}
-        """By candidate and voter: the last request, and how long before it a leader was heard."""
+        self._asked: dict[tuple[Address, Address], dict[tuple[int, bool], Asked]] = {}
+        """By candidate and voter, then by term and whether it is a pre-vote: the requests that may
+        still be answered."""
         self._heard: dict[Address, tuple[Address, int]] = {}
         """By server: the leader that it heard last, and when on its own clock."""
         self._holders: OrderedDict[BlockId, set[Address]] = OrderedDict()
@@ -84,8 +88,7 @@ class Elections:
         me = node.signer.address
         match thing:
             case MessageReceived(sender=sender, message=RequestVote() as asked):
-                # As it stands when the request is handled: the answer is said a little later.
-                self._asked[sender, me] = (asked, self._leader_heard_ms_ago(node, sender))
+                self._note_request(node, sender, asked)
             case MessageReceived(sender=sender, message=AppendEntries() as append):
                 with node.store.looked_at():
                     self._note_leader(node, sender, append)
@@ -96,6 +99,18 @@ class Elections:
                 term = int(fields["term"])
                 if self._leaders.setdefault(term, me) != me:
                     self._violated(node, "elections", f"leads in term {term}, as another one does")
+
+    def _note_request(self, node: SimulatedNode, sender: Address, asked: RequestVote) -> None:
+        """As it stands when the request is handled: the answer is said a little later. A node that
+        was paused handles many before it says anything; of equal ones any may be answered."""
+        requests = self._asked.setdefault((sender, node.signer.address), {})
+        if node.running.driver.idle:
+            requests.clear()
+        ago_ms = self._leader_heard_ms_ago(node, sender)
+        _, before_ms = requests.get((asked.term, asked.pre), (asked, ago_ms))
+        if ago_ms is not None:
+            ago_ms = None if before_ms is None else max(ago_ms, before_ms)
+        requests[asked.term, asked.pre] = (asked, ago_ms)
 
     def _note_leader(self, node: SimulatedNode, leader: Address, append: AppendEntries) -> None:
         record, ledger = self._record(node), node.running.ledger
@@ -134,7 +149,7 @@ class Elections:
         self, node: SimulatedNode, to: Address, vote: VoteReply, record: RaftRecord | None
     ) -> None:
         me, term = node.signer.address, vote.term
-        asked, ago_ms = self._asked.get((to, me), (None, None))
+        asked, ago_ms = self._asked.get((to, me), {}).get((term, vote.pre), (None, None))
         ledger = node.running.ledger
         if record is not None and asked is not None and ledger.knows(record.tip):
             own = (term_of(ledger.header(record.tip)), record.height)

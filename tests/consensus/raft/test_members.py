@@ -160,7 +160,7 @@ def _run(seed: int) -> int:
     return outcome.operations
 
 
-@pytest.mark.parametrize("seed", [2])
+@pytest.mark.parametrize("seed", [2, 118, 121])
 def test_members_change_under_faults(seed: int) -> None:
     assert _run(seed) > 0
 
