@@ -10,11 +10,11 @@ from chain.address import Address
 from chain.block import BlockHead
 from chain.changes import StateChange
 from chain.errors import InvalidBlock, InvalidProof
-from chain.header import VERSION
 from chain.proof import Evidence, Proof
 from chain.validators import ValidatorSet, faults_crash, majority
 from chain.view import ChainView
 from consensus.contract import Attestation, Properties
+from consensus.headers import check_without_work
 from consensus.paxos.messages import check_certificate, parse_proof
 
 PROPERTIES: Final = Properties(
@@ -45,13 +45,8 @@ class PaxosRules:
 
     def check_header(self, block: BlockHead, view: ChainView) -> None:
         """Raises InvalidBlock where a field that Paxos does not use is not empty."""
-        header, manifest = block.header, block.manifest
-        if header.bits or header.nonce:
-            raise InvalidBlock("work-fields-set", "bits and nonce are zero where no work is done")
-        if header.version != VERSION:
-            raise InvalidBlock("bad-version", f"the version is {VERSION:#x}, always")
-        if header.time_s != manifest.time_ms // 1000:
-            raise InvalidBlock("times-differ", "the header's time is the manifest's, in seconds")
+        check_without_work(block)
+        manifest = block.manifest
         if manifest.claims:
             raise InvalidBlock("claims-not-empty", f"a block of {self.engine} claims nothing")
         if block.seal:

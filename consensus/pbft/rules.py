@@ -11,11 +11,11 @@ from chain.address import Address
 from chain.block import BlockHead
 from chain.changes import StateChange
 from chain.errors import InvalidBlock, InvalidEncoding, InvalidProof
-from chain.header import VERSION
 from chain.proof import EVIDENCE_SIZE_MAX, Evidence, Proof
 from chain.validators import ValidatorSet, faults_byzantine, quorum_byzantine
 from chain.view import ChainView
 from consensus.contract import Attestation, Properties
+from consensus.headers import check_without_work
 from consensus.pbft.certificates import check_commit_certificate
 from consensus.pbft.messages import NAME, Commit, Prepare, PrePrepare, Vote, parse_proof, vote_kind
 from consensus.pbft.parameters import PbftParameters
@@ -46,13 +46,8 @@ class PbftRules:
 
     def check_header(self, block: BlockHead, view: ChainView) -> None:
         """Raises InvalidBlock where a field that PBFT does not use is not empty."""
-        header, manifest = block.header, block.manifest
-        if header.bits or header.nonce:
-            raise InvalidBlock("work-fields-set", "bits and nonce are zero where no work is done")
-        if header.version != VERSION:
-            raise InvalidBlock("bad-version", f"the version is {VERSION:#x}, always")
-        if header.time_s != manifest.time_ms // 1000:
-            raise InvalidBlock("times-differ", "the header's time is the manifest's, in seconds")
+        check_without_work(block)
+        manifest = block.manifest
         if manifest.claims:
             raise InvalidBlock("claims-not-empty", "a PBFT block claims nothing")
         if block.seal:

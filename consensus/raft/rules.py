@@ -13,11 +13,11 @@ from chain.block import BlockHead
 from chain.changes import LeaveJoint, StateChange
 from chain.codec import Record, Uint
 from chain.errors import InvalidBlock, InvalidEncoding, InvalidProof
-from chain.header import VERSION
 from chain.proof import Evidence, Proof
 from chain.validators import ValidatorSet, faults_crash, majority
 from chain.view import ChainView
 from consensus.contract import Attestation, Properties
+from consensus.headers import check_without_work
 from consensus.raft.messages import parse_proof
 from consensus.raft.parameters import RaftParameters
 
@@ -100,13 +100,8 @@ class RaftRules:
 
     def check_header(self, block: BlockHead, view: ChainView) -> None:
         """Raises InvalidBlock where the block cannot be an entry of a log on its parent."""
-        header, manifest = block.header, block.manifest
-        if header.bits or header.nonce:
-            raise InvalidBlock("work-fields-set", "bits and nonce are zero where no work is done")
-        if header.version != VERSION:
-            raise InvalidBlock("bad-version", f"the version is {VERSION:#x}, always")
-        if header.time_s != manifest.time_ms // 1000:
-            raise InvalidBlock("times-differ", "the header's time is the manifest's, in seconds")
+        check_without_work(block)
+        manifest = block.manifest
         if block.seal:
             raise InvalidBlock("seal-not-empty", "a Raft block has no seal")
         if manifest.reward:
