@@ -64,6 +64,7 @@ from consensus.contract import (
     TimerKey,
     Trace,
 )
+from consensus.headers import check_without_work
 
 NAME: Final = "authority"
 IN_TURN_WEIGHT: Final = 2
@@ -189,6 +190,7 @@ class AuthorityRules:
 
     def check_header(self, block: BlockHead, view: ChainView) -> None:
         """Raises InvalidBlock; the seal's signature is checked by whoever takes the block in."""
+        check_without_work(block)
         manifest, signer = block.manifest, block.manifest.producer
         claims = claims_of(block)
         if manifest.reward:

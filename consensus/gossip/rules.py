@@ -13,6 +13,7 @@ from chain.validators import ValidatorSet
 from chain.view import ChainView
 from consensus.contract import Attestation, Properties
 from consensus.gossip.parameters import GossipParameters
+from consensus.headers import check_without_work
 
 PROPERTIES: Final = Properties(
     fault_model="crash",
@@ -47,6 +48,7 @@ class GossipRules:
 
     def check_header(self, block: BlockHead, view: ChainView) -> None:
         """Raises InvalidBlock where a field that this engine does not use is not empty."""
+        check_without_work(block)
         if block.manifest.claims:
             raise InvalidBlock("unexpected-claims", "a block under gossip makes no claims")
         if block.seal:
