@@ -15,6 +15,7 @@ import msgspec
 from chain.address import Address
 from chain.block import Block
 from chain.hashing import BlockId, TxId, show_id
+from chain.ledger import Ledger
 from chain.transaction import (
     LEARNER,
     OUT,
@@ -89,7 +90,7 @@ class Clients:
         self.users = users
         self._chain_id = chain_id
         self.acknowledged: dict[TxId, tuple[Transaction, int]] = {}
-        """With the height at which each was reported final."""
+        """With the height at which each was reported final, or by which it was (``_used_up``)."""
         self.open: dict[TxId, Payment] = {}
         self.listeners: list[Listener] = []
         self.lost_answers = 0
@@ -231,6 +232,11 @@ class Clients:
             self._reopen(node)
         for txid, payment in list(self.open.items()):
             located = ledger.transaction(txid)
+            if located is None and self._used_up(payment.transaction, ledger):
+                del self.open[txid]
+                self.acknowledged[txid] = (payment.transaction, final)
+                self._findings.exercised["acknowledged_by_nonce"] += 1
+                continue
             if located is None or located.height > final:
                 continue
             del self.open[txid]
@@ -240,6 +246,15 @@ class Clients:
             for listener in self._listeners_of(payment.transaction):
                 code = "" if located.receipt is None else located.receipt.code
                 listener.acknowledged(payment.transaction, located.height, code, self.world.now_ms)
+
+    @staticmethod
+    def _used_up(transaction: Transaction, ledger: Ledger) -> bool:
+        """Whether a node that has pruned, and so may know the transaction no more, says by the
+        sender's final nonce that it took effect: nothing else was signed for that nonce. When and
+        how is not said. Where nothing is final some nodes prune nothing, and are asked in time."""
+        if not ledger.finalizes or ledger.bodies_from <= 1:
+            return False
+        return ledger.account(transaction.sender, ledger.confirmed()).nonce > transaction.nonce
 
     def _reopen(self, node: SimulatedNode) -> None:
         """A deep reorganisation took a confirmed payment back: its nonce is free again, and later

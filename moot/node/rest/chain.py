@@ -213,8 +213,18 @@ async def transaction(context: Context, request: web.Request) -> TransactionFact
     if waiting is None and (gone := core.displaced.get(txid)) is not None:
         return _displaced(context, gone)
     if waiting is None:
-        raise Problem(404, "unknown-transaction", "this node knows no such transaction")
+        raise Problem(404, "unknown-transaction", _unknown(core.ledger.bodies_from))
     return _transaction(context, waiting, None, None)
+
+
+def _unknown(bodies_from: int) -> str:
+    """A pruned node cannot tell one that never was from one that it has forgotten."""
+    if bodies_from <= 1:
+        return "this node knows no such transaction"
+    return (
+        f"this node knows no such transaction from height {bodies_from} on; an older one took "
+        "effect if its sender's final nonce is above its own"
+    )
 
 
 def _displaced(context: Context, gone: Displaced) -> TransactionFacts:

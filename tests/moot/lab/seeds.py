@@ -24,6 +24,9 @@ FOUND = (
     # A restarted signer that had pruned found no way up from an old ancestor to the heavier branch
     # that it had on disk: it signed beside it, and one of two signers cannot go on alone.
     ("authority", 3, 532),
+    # Every node had pruned two payments before their client was told: it asked for them by id for
+    # ever, though the sender's final nonce was past theirs.
+    ("raft", 3, 25),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""

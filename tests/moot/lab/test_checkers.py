@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import msgspec
@@ -24,6 +25,7 @@ from consensus.pbft import book, certificates, replica, view_change
 from consensus.pbft.messages import Prepare, PrePrepare
 from consensus.pbft.parameters import PbftParameters
 from moot.lab.checkers import Auditor
+from moot.lab.clients import Payment
 from moot.lab.node import SimulatedNode
 from moot.lab.planting import Rewrite, planted
 from moot.lab.report import Findings
@@ -244,6 +246,31 @@ def test_coins_that_nobody_minted_are_missed() -> None:
     auditor.minted(-1)
     auditor.count(2)
     assert [one.checker for one in laboratory.findings.violations] == ["supply"]
+
+
+def test_who_pruned_a_payment_says_by_the_nonce_that_it_took_effect() -> None:
+    options = RunOptions(
+        engine="raft", nodes=3, seed=1, minutes=0.1, faults=(), load_tps=8.0, snapshots="3,1,0,3"
+    )
+    laboratory = Laboratory(options)
+    assert laboratory.run().violations == []
+    clients, node = laboratory.clients, laboratory.nodes[0]
+    ledger, told = node.running.ledger, dict(clients.acknowledged)
+    forgotten = {txid for txid in told if ledger.transaction(txid) is None}
+    assert forgotten, "the node has pruned some of what it said"
+    clients.open = {
+        txid: Payment(transaction, 0, 0, random.Random(1))
+        for txid, (transaction, _) in told.items()
+    }
+    later = msgspec.structs.replace(
+        next(iter(told.values()))[0], nonce=ledger.account(clients.users[0].address).nonce + 99
+    )
+    clients.open[later.id] = Payment(later, 0, 0, random.Random(1))
+    clients.acknowledged.clear()
+    clients.listeners.clear()  # they have heard of all
+    clients._hear(node)
+    assert set(clients.acknowledged) == set(told), "also what it knows no more"
+    assert set(clients.open) == {later.id}, "but nothing whose nonce is not used up"
 
 
 def test_an_acknowledged_payment_that_is_gone_and_one_that_is_there_twice() -> None:

@@ -44,3 +44,5 @@ async def test_a_pruned_block_is_said_to_be_pruned_and_the_rest_goes_on(
     stats = (await api.get(f"/api/address/{node.show(KEYS[1].address)}")).value["chain_stats"]
     assert stats["funded_txo_count"] == 9, "sums go back to genesis"
     assert (await api.get("/moot/status")).value["keeping"]["bodies_from"] == 6
+    unknown = (await api.get(f"/moot/tx/{'0' * 64}", 404)).value
+    assert "final nonce" in str(unknown), "it may have been in a block that was pruned"
