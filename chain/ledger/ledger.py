@@ -126,6 +126,8 @@ class Ledger(Reading):
         # Rows to be deleted with the next flush, whatever a crash did to earlier deletions.
         self._built: dict[tuple[BlockId, bytes], Executed] = {}
         self._doomed: dict[BlockId, int] = {}
+        self._unsettled: Rows = {}
+        """What finality has written since the last synced batch (``finalize``)."""
 
     def _create(self, disk: Disk, genesis: Genesis) -> None:
         """Writes the genesis block and its state into an empty database."""
@@ -340,7 +342,9 @@ class Ledger(Reading):
         for entry in reversed(written):
             rows.update(self._block_rows(entry))
         rows[RECORD_KEY] = record
+        rows.update(self._unsettled)
         self._disk.write(rows, sync=True)
+        self._unsettled = {}
         for entry in written:
             entry.stored = entry.synced = True
 
@@ -399,7 +403,9 @@ class Ledger(Reading):
         """Makes a block and its ancestors final; returns the newly final ones, lowest first.
 
         The head must descend from it (SetHead comes first), and it from the finalized block.
-        Saying it again changes nothing, except that a proof is kept.
+        Saying it again changes nothing, except that a proof is kept. Until the next synced batch
+        each writing repeats the ones before: a power loss may keep a later write and lose an
+        earlier one, and the pointer must not outlive the proofs below it.
         """
         assert self.finalizes, "this chain's engine never finalizes"
         tree = self._tree
@@ -414,11 +420,12 @@ class Ledger(Reading):
         newly = tuple(self._body_at(h) for h in range(old + 1, height + 1))
         self._prune(old, newly)
         self._final = block
-        rows: Rows = {FINAL_KEY: block, **self._link_rows(newly, proof)}
+        self._unsettled[FINAL_KEY] = block
+        self._unsettled.update(self._link_rows(newly, proof))
         if proof is not None:
-            rows[proof_key(block)] = codec.encode(proof)
-        if not self._advance_to(height, rows):
-            self._disk.write(rows, sync=False)
+            self._unsettled[proof_key(block)] = codec.encode(proof)
+        if not self._advance_to(height):
+            self._disk.write(self._unsettled, sync=False)
         return newly
 
     def _link_rows(self, newly: Sequence[Block], proof: Proof | None) -> Rows:
@@ -441,7 +448,7 @@ class Ledger(Reading):
         if self.finalizes:
             goal = tree.height(self._final)
         if goal > tree.base.height:
-            self._advance(goal, {})
+            self._advance(goal)
 
     def _doom(self, block: BlockId, height: int) -> None:
         self._doomed[block] = height
@@ -456,11 +463,16 @@ class Ledger(Reading):
     def _restore_final(self, entry: Entry) -> None:
         """A block that was final before the restart is final again.
 
-        Its proof is written again with the pointer: either both survive the next crash or neither.
+        The proofs up to it are written again with the pointer: either all survive the next crash
+        or none.
         """
         if not self.finalizes or entry.height <= self.height(self._final):
             return
         self.set_head(entry.id)
+        for block in self._tree.branch[: entry.height - self._tree.base.height]:
+            proof = self._disk.proof(block)
+            if proof is not None:
+                self._unsettled[proof_key(block)] = codec.encode(proof)
         self.finalize(entry.id, self._disk.proof(entry.id))
 
     def _prune(self, old: int, newly: Sequence[Block]) -> None:
@@ -507,7 +519,7 @@ class Ledger(Reading):
 
     # ------------------------------------------------------------------------- moving the base
 
-    def _advance_to(self, goal: int, rows: Rows | None = None) -> bool:
+    def _advance_to(self, goal: int) -> bool:
         """Moves the base up to ``goal`` if enough has gathered to be worth a sync."""
         waiting = goal - self._tree.base.height
         if waiting <= 0:
@@ -517,13 +529,14 @@ class Ledger(Reading):
             ids = self._tree.branch[:waiting]
             if sum(len(entries[i].block.transactions) for i in ids) < FLUSH_TRANSACTIONS:
                 return False
-        self._advance(goal, rows or {})
+        self._advance(goal)
         return True
 
-    def _advance(self, goal: int, rows: Rows) -> None:
+    def _advance(self, goal: int) -> None:
         """Moves the base up to height ``goal`` of the head's branch, in groups."""
         tree = self._tree
         while tree.base.height < goal:
+            rows = dict(self._unsettled)
             count = min(goal - tree.base.height, self._flush_blocks)
             entries = [tree.entries[block] for block in tree.branch[:count]]
             top = entries[-1]
@@ -543,7 +556,7 @@ class Ledger(Reading):
             self._disk.stats_written(totals)
             for block in self._doomed:
                 self._disk.forget(block)
-            rows, self._doomed = {}, {}
+            self._unsettled, self._doomed = {}, {}
             self._based_on(top, floor, tree.branch[count:])
 
     def _based_on(self, base: Entry, floor: int, branch: list[BlockId]) -> None:

@@ -317,3 +317,22 @@ def test_a_final_block_that_had_a_proof_never_stands_without_it(fate: int) -> No
     replay(last)
     if last.finalized() == blocks[2].id:
         assert last.proof(blocks[2].id) == Proof("test", b"why")
+
+
+@pytest.mark.parametrize("fate", range(24))
+def test_the_pointer_never_outlives_the_proofs_below_it(fate: int) -> None:
+    """A log that was rotated keeps later writes and loses earlier ones; so does a second crash."""
+    store, rng = MemoryStore(), random.Random(fate)
+    ledger = open_ledger(GENESIS, store)
+    blocks = extend(ledger, 6)
+    ledger.persist(b"record", [block.id for block in blocks])
+    for number, block in enumerate(blocks):
+        ledger.finalize(block.id, Proof("test", b"why %d" % number))
+        if number == fate % 4:
+            ledger.persist(b"later", [block.id])
+    for _ in range(2):
+        store.lose_unsynced(rng, rotated=True)
+        again = open_ledger(GENESIS, store)
+        replay(again)
+        for number, block in enumerate(blocks[: again.height(again.finalized())]):
+            assert again.proof(block.id) == Proof("test", b"why %d" % number)

@@ -27,6 +27,9 @@ FOUND = (
     # Every node had pruned two payments before their client was told: it asked for them by id for
     # ever, though the sender's final nonce was past theirs.
     ("raft", 3, 25),
+    # A power loss took the proof of the block below the final one and kept the pointer, which had
+    # been written later: nobody could be shown any more that the lower block was final.
+    ("raft", 3, 130),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""
