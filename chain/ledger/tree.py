@@ -181,7 +181,8 @@ class BlockTree:
         return found
 
     def height(self, block: BlockId) -> int:
-        return self.row(block).head.height
+        entry = self.entries.get(block)  # most questions of all are this one, about the newest
+        return (self.row(block) if entry is None else entry.row).head.height
 
     def body(self, block: BlockId) -> Block | None:
         entry = self.entries.get(block)

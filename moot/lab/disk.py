@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Literal
 
 from chain.errors import DamagedStore, StoreFailure
@@ -33,6 +33,28 @@ class Crash(Exception):
         self.rotated = rotated
 
 
+class _LookedAt:
+    """Hides a disk's damage. No generator: this is entered after every step of every node."""
+
+    __slots__ = ("_damaged", "_disk")
+
+    def __init__(self, disk: SimulatedDisk) -> None:
+        self._disk = disk
+
+    def __enter__(self) -> None:
+        self._damaged = self._disk.damaged
+        if self._damaged:
+            self._disk.damaged = {}
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._disk.damaged = self._damaged
+
+
 class SimulatedDisk:
     """A chain.storage.Store. Outlives its node's crashes; ``open`` begins a new life."""
 
@@ -48,7 +70,8 @@ class SimulatedDisk:
         self._armed: tuple[WriteFault, int] | None = None
         self._refuses = False
         self._unsure = False
-        self._damaged: dict[bytes, None] = {}
+        self.damaged: dict[bytes, None] = {}
+        """Keys that cannot be read."""
 
     # ------------------------------------------------------------------------------- faults
 
@@ -65,21 +88,16 @@ class SimulatedDisk:
         keys = [key for key, _ in self.memory.scan(b"")]
         if keys:
             start = self._rng.randrange(len(keys))
-            self._damaged = dict.fromkeys(keys[start : start + FLIP_SPAN])
+            self.damaged = dict.fromkeys(keys[start : start + FLIP_SPAN])
             self.injected["flipped-bit"] += 1
 
-    @contextmanager
-    def looked_at(self) -> Iterator[None]:
+    def looked_at(self) -> _LookedAt:
         """While somebody from outside the simulation reads: no fault comes of it."""
-        damaged, self._damaged = self._damaged, {}
-        try:
-            yield
-        finally:
-            self._damaged = damaged
+        return _LookedAt(self)
 
     @property
     def is_damaged(self) -> bool:
-        return bool(self._damaged)
+        return bool(self.damaged)
 
     def lose_power(self, rng: random.Random, *, rotated: bool = False) -> None:
         """What was not synced is gone."""
@@ -88,7 +106,7 @@ class SimulatedDisk:
     def wipe(self) -> None:
         """A new, empty disk."""
         self.memory = MemoryStore()
-        self._damaged.clear()
+        self.damaged.clear()
         self.disarm()
         self.open()
 
@@ -103,7 +121,7 @@ class SimulatedDisk:
     # -------------------------------------------------------------------------------- store
 
     def get(self, key: bytes) -> bytes | None:
-        if key in self._damaged:
+        if key in self.damaged:
             raise DamagedStore("a block's checksum does not fit: a bit flipped")
         return self.memory.get(key)
 
@@ -121,9 +139,9 @@ class SimulatedDisk:
             if not more:
                 after = self._strike(fault)
         self.memory.write(changes, sync)
-        if self._damaged:
+        if self.damaged:
             for key, _ in changes:
-                self._damaged.pop(key, None)
+                self.damaged.pop(key, None)
         if self.on_write is not None:
             self.on_write(changes, sync)
         if after is not None:
@@ -153,11 +171,11 @@ class SimulatedDisk:
         self, prefix: bytes, *, start: bytes = b"", reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         found = self.memory.scan(prefix, start=start, reverse=reverse)
-        return found if not self._damaged else self._checked(found)
+        return found if not self.damaged else self._checked(found)
 
     def _checked(self, found: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         for key, value in found:
-            if key in self._damaged:
+            if key in self.damaged:
                 raise DamagedStore("a block's checksum does not fit: a bit flipped")
             yield key, value
 

@@ -182,7 +182,7 @@ class Faults:
                 if one != other:
                     network.faults[(one, other)] = LinkFaults(delay_ms=delay_ms)
         for node in nodes:
-            node.observers.append(self._fuse_of(node))
+            node.observe(self._fuse_of(node))
             node.on_failure = self._failed
 
     # ------------------------------------------------------------------------------ the steps

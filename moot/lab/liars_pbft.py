@@ -234,7 +234,7 @@ class LoneVoice(Liar):
     def __init__(self, laboratory: Laboratory, node: SimulatedNode) -> None:
         super().__init__(laboratory, node)
         self._heard: PrePrepare | NewView | ViewChange | None = None
-        node.observers.append(self._hear)
+        node.observe(self._hear, MessageReceived)
 
     def _hear(self, thing: Event | Effect) -> None:
         if not isinstance(thing, MessageReceived) or thing.sender == self.me:
@@ -258,7 +258,7 @@ class PhaseShifter(Liar):
     def __init__(self, laboratory: Laboratory, node: SimulatedNode) -> None:
         super().__init__(laboratory, node)
         self._shifted: list[Commit] = []
-        node.observers.append(self._hear)
+        node.observe(self._hear, MessageReceived)
 
     def _hear(self, thing: Event | Effect) -> None:
         if isinstance(thing, MessageReceived) and isinstance(thing.message, Prepare):

@@ -151,8 +151,6 @@ class SimulatedNode:
         # Hooks for whoever looks on or interferes.
         self.wrappers: list[Callable[[Engine], Engine]] = []
         """Put around the engine at each start, innermost first (liars, checkers)."""
-        self.observers: list[Observer] = []
-        """See each event and effect of the core; one that raises Crash kills the node there."""
         self.started: list[Callable[[SimulatedNode], None]] = []
         """Called when the core has been made and before it starts, in each life."""
         self.stopped: list[Callable[[SimulatedNode], None]] = []
@@ -164,6 +162,8 @@ class SimulatedNode:
         self.keeping: Counter[str] = Counter()
         """What became of snapshots, and what was pruned."""
         self.misbehaviour: dict[tuple[bytes, str], int] = {}
+        self._observers: list[tuple[Observer, tuple[type, ...]]] = []
+        self._told: dict[type, tuple[Observer, ...]] = {}
         self._inbox: deque[Action] = deque()
         self._draining = False
         self._initialised = False
@@ -174,6 +174,15 @@ class SimulatedNode:
         self._grinder: SimulatedGrinder | None = None
         self.store.on_write = lambda _, sync: self._synced() if sync else None
         network.nodes[key.public_key] = self
+
+    def observe(self, observer: Observer, *kinds: type) -> None:
+        """Tells ``observer`` of each event and effect of the core, or of those of these types, in
+        this life and all later ones. One that raises Crash kills the node there.
+
+        Naming the types is worth it: most of what happens concerns hardly anybody.
+        """
+        self._observers.append((observer, kinds))
+        self._told.clear()
 
     @property
     def running(self) -> NodeCore:
@@ -227,7 +236,6 @@ class SimulatedNode:
         for wrap in self.wrappers:
             core.driver.engine = wrap(core.driver.engine)
         core.driver.observers.append(self._observe)
-        core.driver.observers.extend(self.observers)
         self.core = core
         for hook in self.started:
             hook(self)
@@ -414,4 +422,12 @@ class SimulatedNode:
             self.log.append((self.world.now_ms, event, fields))
 
     def _observe(self, thing: Event | Effect) -> None:
-        self.world.note(f"{self.name} {type(thing).__name__}")
+        kind = type(thing)
+        self.world.note(f"{self.name} {kind.__name__}")
+        told = self._told.get(kind)
+        if told is None:
+            told = self._told[kind] = tuple(
+                observer for observer, kinds in self._observers if not kinds or kind in kinds
+            )
+        for observer in told:
+            observer(thing)

@@ -167,6 +167,7 @@ class Laboratory:
         self.forks: dict[bytes, ForkChoice] = {}
         self.keeping: dict[bytes, Keeping] = {}
         self.returned: dict[bytes, Returned] = {}
+        self._leases: Leases | None = None
         self._set_flush_depth()
         self._script = script
         self.changes_members = self._draws_membership()
@@ -276,9 +277,10 @@ class Laboratory:
             if self.protocol.name in FOR_ALL_HEIGHTS:
                 for_all = FOR_ALL_HEIGHTS[self.protocol.name]
                 Promises(node, self.honest, self.findings, for_all)
-            node.observers.append(self._count)
+            node.observe(self._count, Trace, SyncChanged, Fetch, Report)
             node.after_input = self._look
-        self._leases = Leases(self.honest, self.findings)
+        if FOR_ALL_HEIGHTS.get(self.protocol.name):
+            self._leases = Leases(self.honest, self.findings)
         parameters = era_parameters(self.cluster.genesis.eras[0])
         if isinstance(parameters, RaftParameters):
             Elections(self.honest, parameters, self.findings)
@@ -301,7 +303,8 @@ class Laboratory:
             self.agreement.look(node)
             self.forks[node.key].look()
             self.returned[node.key].look()
-            self._leases.look(node)
+            if self._leases is not None:
+                self._leases.look(node)
 
     def _look_around(self) -> None:
         self.world.after(1_000, self._look_around)

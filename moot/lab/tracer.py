@@ -84,7 +84,7 @@ class Tracer:
             node.started.append(self._started)
             node.stopped.append(self._stopped)
             node.wrappers.append(self._spy_on(node))
-            node.observers.append(self._observer_of(node))
+            node.observe(self._observer_of(node))
 
     @classmethod
     def of(

@@ -86,8 +86,8 @@ class Headers:
         return [
             peer
             for peer in self._peers.values()
-            if peer.usable(now_ms)
-            and not self.resolved(peer)
+            if not self.resolved(peer)  # of all peers, most of the time
+            and peer.usable(now_ms)
             and max(peer.bodies_from, peer.heads_from) <= reach
             and (peer.announced or self.better_than_ours(peer))
         ]

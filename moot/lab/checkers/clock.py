@@ -14,7 +14,7 @@ class Clock:
     def __init__(self, node: SimulatedNode, findings: Findings) -> None:
         self._node = node
         self._findings = findings
-        node.observers.append(self._observe)
+        node.observe(self._observe, BlockImported)
 
     @judged_honestly
     def _observe(self, thing: Event | Effect) -> None:

@@ -52,8 +52,10 @@ class Elections:
         self._heard: dict[Address, tuple[Address, int]] = {}
         """By server: the leader that it heard last, and when on its own clock."""
         self._holders: OrderedDict[BlockId, set[Address]] = OrderedDict()
+        self._read: dict[Address, tuple[bytes, RaftRecord]] = {}
+        """By server: its record as last read; it seldom changes, and is asked for all the time."""
         for node in nodes:
-            node.observers.append(partial(self._observe, node))
+            node.observe(partial(self._observe, node), MessageReceived, Send, Trace)
             node.started.append(self._begin)
             before = node.store.on_write
             node.store.on_write = partial(self._written, node, before)
@@ -125,7 +127,14 @@ class Elections:
 
     def _record(self, node: SimulatedNode) -> RaftRecord | None:
         raw = node.store.memory.get(RECORD_KEY)
-        return None if raw is None else parse_record(raw)
+        if raw is None:
+            return None
+        address = node.signer.address
+        before, record = self._read.get(address, (b"", None))
+        if record is None or raw != before:
+            record = parse_record(raw)
+            self._read[address] = (raw, record)
+        return record
 
     def _judge(self, node: SimulatedNode, to: Address, message: object) -> None:
         record = self._record(node)

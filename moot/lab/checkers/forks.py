@@ -25,7 +25,7 @@ class ForkChoice:
         self._best: tuple[int, BlockId] | None = None
         self._head: BlockId | None = None
         node.started.append(self._begin)
-        node.observers.append(self._observe)
+        node.observe(self._observe, BlockImported, SetHead)
 
     def _begin(self, node: SimulatedNode) -> None:
         self._best, self._head = None, None

@@ -87,7 +87,7 @@ class Leases:
         self._nodes = nodes
         self._findings = findings
         for node in nodes:
-            node.observers.append(partial(self._observe, node))
+            node.observe(partial(self._observe, node), Trace)
 
     @judged_honestly
     def _observe(self, node: SimulatedNode, thing: Event | Effect) -> None:
@@ -99,7 +99,7 @@ class Leases:
     @judged_honestly
     def look(self, node: SimulatedNode) -> None:
         """After each step of a node."""
-        if isinstance(_engine(node), MultiPaxosEngine):
+        if _engine(node) is not None:
             for other in self._nodes:
                 if other is not node:
                     self._compare(node, other)
@@ -143,7 +143,7 @@ class Promises:
         """The highest height that others had open when this node lost its record."""
         self._forget()
         node.started.append(self._begin)
-        node.observers.append(self._observe)
+        node.observe(self._observe, Broadcast, Send)
         node.wrappers.append(lambda engine: _Watched(engine, self))
 
     def decided(self, effects: Sequence[Effect]) -> None:

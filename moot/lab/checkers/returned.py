@@ -30,7 +30,7 @@ class Returned:
         self._findings = findings
         self._left: dict[TxId, Transaction] = {}
         node.started.append(self._begin)
-        node.observers.append(self._observe)
+        node.observe(self._observe, SetHead)
 
     def _begin(self, node: SimulatedNode) -> None:
         self._left.clear()  # what waits is kept in memory only, and dies with the node
@@ -45,11 +45,13 @@ class Returned:
                 for transaction in left_behind(ledger, before, thing.block):
                     self._left[transaction.id] = transaction
 
-    @judged_honestly
     def look(self) -> None:
         """When the node has done all that it had to do."""
-        if not self._left:
-            return
+        if self._left:
+            self._look_for_them()
+
+    @judged_honestly
+    def _look_for_them(self) -> None:
         core = self._node.running
         height = core.ledger.height(core.ledger.head())
         now_ms = self._node.clock().steady_ms

@@ -53,7 +53,7 @@ class Speech:
         self._sealing = 0  # the number of the record that stood before the last Build
         node.started.append(self._begin)
         node.wrappers.append(lambda engine: _Watched(engine, self))
-        node.observers.append(self._performing)
+        node.observe(self._performing, Broadcast, Send)
         before = node.store.on_write
 
         def written(changes: Changes, sync: bool) -> None:

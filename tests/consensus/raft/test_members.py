@@ -71,9 +71,7 @@ def test_a_removed_leader_hands_over_and_follows_on() -> None:
     others = [one for one in range(3) if one != number]
     elections = []
     for node in cluster.nodes:
-        node.observers.append(
-            lambda thing: elections.append(thing.name) if _is_pre_vote(thing) else None
-        )
+        node.observe(lambda thing: elections.append(thing.name) if _is_pre_vote(thing) else None)
     wish(cluster, others, number, OUT)
     assert names(leader) == [f"n{one}" for one in others], cluster.explain()
     after = leader_of(cluster)

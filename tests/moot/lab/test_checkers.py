@@ -146,7 +146,7 @@ def test_a_second_proposal_after_a_restart() -> None:
 
         for node in laboratory.nodes:
             node.started.append(forget)
-            node.observers.append(watch(node))
+            node.observe(watch(node))
 
     outcome = found("pbft", prepare)
     assert "contradiction" in checkers(outcome)

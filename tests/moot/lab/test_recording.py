@@ -87,7 +87,7 @@ def test_a_crash_comes_at_its_moment_and_lasts_as_long_as_it_says() -> None:
 
     def prepare(laboratory: Laboratory) -> None:
         for node in laboratory.nodes:
-            node.observers.append(
+            node.observe(
                 lambda thing, node=node: seen.append(
                     (laboratory.world.now_ms, f"{node.name} {type(thing).__name__}")
                 )
