@@ -58,7 +58,6 @@ from chain.ledger.verified import VerifiedSignatures, check_signatures
 from chain.membership import MembershipRules
 from chain.proof import Proof
 from chain.signatures import Verifier
-from chain.snapshot import SetLink
 from chain.state.accounts import VALIDATORS_KEY, get_validators
 from chain.state.tree import StateTree
 from chain.storage import Store
@@ -421,25 +420,13 @@ class Ledger(Reading):
         self._prune(old, newly)
         self._final = block
         self._unsettled[FINAL_KEY] = block
-        self._unsettled.update(self._link_rows(newly, proof))
+        for link in self._links_in(newly, proof):
+            self._unsettled[link_key(link.head.height)] = codec.encode(link)
         if proof is not None:
             self._unsettled[proof_key(block)] = codec.encode(proof)
         if not self._advance_to(height):
             self._disk.write(self._unsettled, sync=False)
         return newly
-
-    def _link_rows(self, newly: Sequence[Block], proof: Proof | None) -> Rows:
-        """Final blocks that name another set than decided them, with their proofs: by these a
-        stranger who knows an old set comes to believe in the new one (chain.snapshot.SetLink)."""
-        rows: Rows = {}
-        for block in newly:
-            named = block.manifest.next_validators
-            if named != self._tree.row(block.previous).head.manifest.next_validators:
-                shown = proof if block is newly[-1] else self.proof(block.id)
-                if shown is not None:
-                    link = SetLink(block.head, shown, self._set(named))
-                    rows[link_key(block.height)] = codec.encode(link)
-        return rows
 
     def flush(self) -> None:
         """Moves the base as far as it may go; for a clean stop, so that little is replayed."""

@@ -305,6 +305,17 @@ class Reading:
             self._tree.row(heads[height - heads[0].height].id).weight,
         )
 
+    def _links_in(self, newly: Sequence[Block], proof: Proof | None) -> Iterator[SetLink]:
+        """Blocks that have become final and name another set than decided them, with their proofs
+        (``proof``: of the last): by these a stranger who knows an old set comes to believe in the
+        new one."""
+        for block in newly:
+            named = block.manifest.next_validators
+            if named != self._tree.row(block.previous).head.manifest.next_validators:
+                shown = proof if block is newly[-1] else self.proof(block.id)
+                if shown is not None:
+                    yield SetLink(block.head, shown, self._set(named))
+
     def _proven(self, least: int) -> int | None:
         """The lowest final height from ``least`` on of which a proof is held."""
         final = self.height(self._final)

@@ -8,7 +8,8 @@ Where we differ from Ongaro and Ousterhout 2014 and from Ongaro's thesis:
 * A leader's first entry is a block: empty, unless transactions wait already (section 8).
 * Bodies too old to be in a leader's memory travel by the node's sync, and so do snapshots (7).
 * A majority makes a block committed for its leader; the leader says so with a signed statement,
-  which is final for everybody who hears it, and what a proof consists of.
+  which is final for everybody who hears it, and what a proof consists of. Where it has no vote on
+  an entry that it inherited, one who has says it for the leader.
 * The configuration is a function of the log's prefix, ``validator_lag`` blocks long ago: as if the
   configuration entry stood at the end of that lag (section 6; docs/engines/raft.md).
 * A leader that still has its majority, and hears a later term from one that was cut off, stands
@@ -51,6 +52,8 @@ from consensus.raft.messages import (
     ReadIndex,
     ReadIndexReply,
     RequestVote,
+    StatementReply,
+    StatementRequest,
     TermReply,
     TermRequest,
     TimeoutNow,
@@ -153,6 +156,10 @@ class RaftEngine(Spokesman):
                     self._on_term_request(sender)
                 case TermReply():
                     self._on_term_reply(sender, message)
+                case StatementRequest():
+                    self._on_statement_request(sender, message)
+                case StatementReply():
+                    self._on_statement_reply(sender, message)
                 case _:
                     raise AssertionError(f"the gate let a {type(message).__name__} through")
         except InvalidMessage as fault:

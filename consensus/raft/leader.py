@@ -8,18 +8,10 @@ from typing import Final
 from chain.block import Block, BlockHead
 from chain.hashing import BlockId
 from consensus.contract import Build, Import, NodeId, Report, Send, SetTimer
-from consensus.raft.follower import Follower
 from consensus.raft.log import last_common
-from consensus.raft.messages import (
-    STATEMENTS_MAX,
-    AppendEntries,
-    AppendReply,
-    Committed,
-    Place,
-    Statement,
-)
+from consensus.raft.messages import AppendEntries, AppendReply, Committed, Place
 from consensus.raft.progress import Progress
-from consensus.raft.rules import Claims, has_left, may_vote, parse_claims, term_of
+from consensus.raft.rules import Claims, has_left, parse_claims, term_of
 from consensus.raft.server import (
     HEARTBEAT_TIMER,
     ROUNDS_MAX,
@@ -27,6 +19,7 @@ from consensus.raft.server import (
     Round,
     Wanted,
 )
+from consensus.raft.statements import Statements
 
 BUILD_REQUEST: Final = 1
 """One number for all: a new Build replaces an older one that is not answered yet."""
@@ -35,7 +28,7 @@ UNCOMMITTED_MAX: Final = 128
 more: a leader that inherits more first commits those."""
 
 
-class Leader(Follower):
+class Leader(Statements):
     """Leads while it can reach a majority."""
 
     # ------------------------------------------------------------------------------ beginning
@@ -162,8 +155,7 @@ class Leader(Follower):
         head = self._view.header(self._record.tip)
         while head.height > floor and term_of(head) == self._term:
             if self._is_replicated(head):
-                self._announce(head, floor)
-                return True
+                return self._announce(head, floor)
             head = self._view.header(head.previous)
         return False
 
@@ -173,19 +165,18 @@ class Leader(Follower):
             holders.add(self._me)
         return self._decided(self._view.validators(head.previous), holders)
 
-    def _announce(self, head: BlockHead, floor: int) -> None:
-        """Signs for each newly committed block that this server may sign for, and tells all."""
+    def _announce(self, head: BlockHead, floor: int) -> bool:
+        """Tells all, with a statement for each newly committed block; False while one is asked
+        for."""
+        statements = self._statements_for(head, floor)
+        if not statements:
+            return False
         self._announced = head.height
-        statements: list[Statement] = []
-        while head.height > floor and len(statements) < STATEMENTS_MAX:
-            if may_vote(self._view.validators(head.previous), self._me):
-                statements.append(Statement(head.height, head.id, self._term, self._me))
-            head = self._view.header(head.previous)
-        assert statements, "a leader has a vote on the entries of its own term"
-        message = Committed(tuple(reversed(statements)))
+        message = Committed(statements)
         for member in self._audience:
             self._say(member, message)
         self._say(self._me, message)
+        return True
 
     # ------------------------------------------------------------------------------ appending
 

@@ -48,7 +48,11 @@ class Place(Record, frozen=True):
 
 
 class Statement(Record, frozen=True):
-    """A leader's word that a block is committed. Not proof against liars: nobody else signs it."""
+    """A leader's word that a block is committed. Not proof against liars: nobody else signs it.
+
+    ``leader``: whose word it is, somebody with a vote on the block: the leader of ``term``, or one
+    whom it asked for that (consensus.raft.statements).
+    """
 
     height: Uint
     block_id: Hash
@@ -151,13 +155,7 @@ class Committed(Message, frozen=True, tag=5):
         return tuple(statement.attestation for statement in self.statements)
 
     def signed(self, signatures: Sequence[bytes]) -> Committed:
-        fresh = iter(signatures)
-        return Committed(
-            tuple(
-                one if one.signature else msgspec.structs.replace(one, signature=next(fresh))
-                for one in self.statements
-            )
-        )
+        return Committed(_signed(self.statements, signatures))
 
 
 class TimeoutNow(Message, frozen=True, tag=6):
@@ -193,6 +191,39 @@ class TermReply(Message, frozen=True, tag=10):
     lost: bool
 
 
+class StatementRequest(Message, frozen=True, tag=11):
+    """The leader asks a voter for statements on the blocks up to ``last``, which are committed,
+    and on which it has no vote itself. ``after``: those above that height."""
+
+    term: Uint
+    after: Uint
+    last: Place
+
+
+class StatementReply(Message, frozen=True, tag=12):
+    """The sender's own statements, lowest height first, for the leader of ``term``."""
+
+    term: Uint
+    statements: Annotated[
+        tuple[Statement, ...], msgspec.Meta(min_length=1, max_length=STATEMENTS_MAX)
+    ]
+
+    def attestations(self) -> tuple[Attestation, ...]:
+        return tuple(statement.attestation for statement in self.statements)
+
+    def signed(self, signatures: Sequence[bytes]) -> StatementReply:
+        return StatementReply(self.term, _signed(self.statements, signatures))
+
+
+def _signed(statements: Sequence[Statement], signatures: Sequence[bytes]) -> tuple[Statement, ...]:
+    """The statements, the open ones of them filled in."""
+    fresh = iter(signatures)
+    return tuple(
+        one if one.signature else msgspec.structs.replace(one, signature=next(fresh))
+        for one in statements
+    )
+
+
 MESSAGES: Final = (
     RequestVote,
     VoteReply,
@@ -204,4 +235,6 @@ MESSAGES: Final = (
     ReadIndexReply,
     TermRequest,
     TermReply,
+    StatementRequest,
+    StatementReply,
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from consensus.raft.messages import Place
+from chain.hashing import BlockId
+from consensus.raft.messages import Place, Statement
 
 APPENDS_IN_FLIGHT_MAX: Final = 16
 """Appends sent to a follower and not answered: a round trip's worth at some hundred a second."""
@@ -36,6 +37,10 @@ class Progress:
         """Whether a probe with entries is out; no second one goes until it is answered."""
         self.heard_ms = now_ms
         self.round = 0
+        self.stated: dict[BlockId, Statement] = {}
+        """Its statements on entries that the leader has no vote on (consensus.raft.statements)."""
+        self.asked_round = 0
+        """The round of heartbeats in which it was asked for them last."""
         self._in_flight: deque[Sent] = deque()
         self._bytes = 0
 

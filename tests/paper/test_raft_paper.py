@@ -22,7 +22,7 @@ from consensus.raft.messages import (
 )
 from consensus.raft.record import RaftRecord, parse_record
 from consensus.raft.rules import parse_claims
-from tests.consensus.raft import mistakes, mistakes_log
+from tests.consensus.raft import mistakes, mistakes_log, mistakes_members
 from tests.support.engine_cluster import Cluster, Node
 from tests.support.raft_bench import Bench, members, place
 
@@ -313,6 +313,11 @@ def test_section_6_a_joint_configuration_needs_both_majorities() -> None:
 
 def test_section_6_the_new_configuration_follows_once_the_joint_one_is_committed() -> None:
     mistakes_log.a_joint_configuration_is_left_once_a_block_of_it_is_final()
+
+
+def test_section_6_what_the_old_configuration_decided_is_proven_by_its_voters() -> None:
+    """Ours: who leads a joint configuration may have had no vote on what it inherits."""
+    mistakes_members.who_has_no_vote_on_an_entry_asks_one_who_has()
 
 
 def test_section_6_a_leader_that_is_left_out_counts_itself_not() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from moot.lab.planting import planted
-from tests.consensus.raft import mistakes_log
+from tests.consensus.raft import mistakes_log, mistakes_members
 from tests.consensus.raft.mistakes import MISTAKES, Mistake
 
-assert mistakes_log
+assert mistakes_log and mistakes_members
 
 
 def _name(mistake: Mistake) -> str:

@@ -30,6 +30,9 @@ FOUND = (
     # A power loss took the proof of the block below the final one and kept the pointer, which had
     # been written later: nobody could be shown any more that the lower block was final.
     ("raft", 3, 130),
+    # A member that a joint configuration had brought in led, committed entries that the old members
+    # alone decide, and could sign for none of them.
+    ("raft", 3, 150),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""
