@@ -25,6 +25,7 @@ from moot.lab.report import Findings
 from moot.lab.steps import Step, Timed
 from moot.lab.ways import Places
 from moot.lab.world import END, STEP, World
+from moot.node.core import NodeCore
 
 MEMBERSHIP = "membership"
 KINDS = (
@@ -60,8 +61,14 @@ KINDS = (
 """All kinds of faults, by the names that ``--faults`` takes; one of them is no fault: the members
 are changed by votes, where the engine allows that."""
 
+OPERATORS = ("transfer", "graceful-stop")
+"""What operators do without any fault, by the names that ``--faults`` takes too: a leader is told
+to hand over, a process is asked to end. Counted among what was exercised."""
+
 STEP_MS = 5_000
 """The largest step of a clock that any number of nodes may make: an NTP correction."""
+STOP_GRACE_MS = 10_000
+"""How long a process that is asked to end may take; as a service manager would have it."""
 HEIGHTS_TO_PASS = 4
 """Above the highest final block: what a node without its disk must see final to be whole again."""
 RESTART_MS_MAX = 4_000
@@ -80,11 +87,12 @@ def check_kinds(names: Iterable[str]) -> tuple[str, ...]:
     """``names`` in the order of KINDS. Raises UnknownFault."""
     wanted = list(names)
     for name in wanted:
-        if name not in KINDS:
+        if name not in KINDS + OPERATORS:
             raise UnknownFault(
-                "unknown-fault", f"no fault is called {name!r}; known are: {', '.join(KINDS)}"
+                "unknown-fault",
+                f"no fault is called {name!r}; known are: {', '.join(KINDS + OPERATORS)}",
             )
-    return tuple(kind for kind in KINDS if kind in wanted)
+    return tuple(kind for kind in KINDS + OPERATORS if kind in wanted)
 
 
 def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, ...]:
@@ -174,6 +182,9 @@ class Faults:
         """Nodes whose disk is damaged or was wiped, and the final height they must pass to be
         whole again."""
         self._off: dict[bytes, None] = {}
+        self._told: dict[int, tuple[SimulatedNode, NodeCore | None]] = {}
+        """Operators' commands that are not answered, and the life of the node that they are for."""
+        self._told_count = 0
         self.clocks_matter = False
         """Whether nodes must agree on the time: then one whose clock was far off is faulty."""
         self._resting: set[bytes] = set()
@@ -341,6 +352,10 @@ class Faults:
                 self._crash(node, step)
             case steps.Pause():
                 return self._pause(node)
+            case steps.Stop():
+                return self._stop(node, step)
+            case steps.Transfer():
+                return self._transfer(node, step)
             case steps.Disk():
                 node.store.arm(step.fault, step.writes)
             case steps.FlipBit():
@@ -363,6 +378,43 @@ class Faults:
         node.crash(self.chance(step) if power else None, rotated=step.rotated)
         if step.for_ms:
             self._restart(node, step.for_ms)
+
+    def _stop(self, node: SimulatedNode, step: steps.Stop) -> bool:
+        if node.paused or node.is_stopping:
+            return False
+
+        def ended() -> None:
+            if step.for_ms:
+                self._restart(node, step.for_ms if self.active else 1)
+
+        self._findings.exercised["graceful_stops"] += 1
+        node.stop(STOP_GRACE_MS, ended)
+        return True
+
+    def _transfer(self, node: SimulatedNode, step: steps.Transfer) -> bool:
+        if node.paused:
+            return False
+
+        def answered(outcome: str) -> None:
+            refused = outcome.startswith("refused")
+            self._findings.exercised["transfers_refused" if refused else "transfers_done"] += 1
+            del self._told[number]
+
+        self._told_count += 1
+        number = self._told_count
+        self._told[number] = (node, node.core)
+        node.command("transfer", (step.to,) if step.to else (), answered)
+        return True
+
+    def check_answers(self) -> None:
+        """At the end: whoever was told to do something and lived on has said what came of it."""
+        for node, core in self._told.values():
+            if node.core is core and node.is_honest and not node.paused:
+                self._findings.violated(
+                    "unanswered",
+                    f"{node.name} never said what came of its operator's command",
+                    self._world.now_ms,
+                )
 
     def crash_after(self, node: SimulatedNode, count: int) -> None:
         """The node dies right before the event or effect that follows ``count`` more."""

@@ -192,7 +192,7 @@ def _known_kinds(laboratory: Laboratory, count: int) -> tuple[str, ...]:
     engine = laboratory.options.engine
     known = liar_kinds(engine, laboratory.properties.fault_model)
     bearable = laboratory.properties.faults(len(laboratory.nodes))
-    if laboratory.is_beyond:
+    if laboratory.is_beyond or not count:
         return known
     if count > bearable or not known:
         raise UnknownLiar(

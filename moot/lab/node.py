@@ -164,6 +164,7 @@ class SimulatedNode:
         self.misbehaviour: dict[tuple[bytes, str], int] = {}
         self._observers: list[tuple[Observer, tuple[type, ...]]] = []
         self._told: dict[type, tuple[Observer, ...]] = {}
+        self._stopping: Callable[[], None] | None = None
         self._inbox: deque[Action] = deque()
         self._draining = False
         self._initialised = False
@@ -225,7 +226,7 @@ class SimulatedNode:
             self.clock,
             self._wake,
             self._log,
-            lambda: None,
+            lambda: self.world.after(0, self._end_if_stopping),
             self._grinder,
             self._reopen_soon,
         )
@@ -260,6 +261,7 @@ class SimulatedNode:
             self._grinder.cancel()
         was_up = self.core is not None
         self.core = None
+        self._stopping = None
         self._inbox.clear()
         self.paused = False
         self.busy_until_ms = 0
@@ -271,6 +273,29 @@ class SimulatedNode:
                 hook(self)
         if rng is not None:
             self.store.lose_power(rng, rotated=rotated)
+
+    def stop(self, grace_ms: int, done: Callable[[], None]) -> None:
+        """SIGTERM: the engine hands over what it can, for so long at most; ``done``: it has ended,
+        unless something else has ended it before. The node must be up."""
+        life = self.core
+        self._stopping = done
+
+        def end() -> None:
+            if self.core is life:
+                self._end_if_stopping()
+
+        self.world.after(grace_ms, end)
+        self._input(lambda: self.running.stop_requested(grace_ms))
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping is not None
+
+    def _end_if_stopping(self) -> None:
+        done = self._stopping
+        if done is not None:
+            self.crash()
+            done()
 
     def wipe(self) -> None:
         """The disk is lost, the key is kept. The node must be down."""
@@ -325,6 +350,15 @@ class SimulatedNode:
 
         self._enter(ask)
         return asked[0] if asked else None
+
+    def command(self, name: str, arguments: tuple[str, ...], done: Callable[[str], None]) -> None:
+        """An operator's; the node must be up. ``done`` hears what came of it."""
+
+        def ask() -> None:
+            self.running.requests.command(name, arguments, done)
+            self._wake()
+
+        self._enter(ask)
 
     def joined(self, link: Link) -> None:
         self._input(lambda: self.running.peer_joined(link))

@@ -40,7 +40,7 @@ from moot.lab.checkers import (
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
 from moot.lab.double_spender import DoubleSpender
-from moot.lab.faults import MEMBERSHIP, Faults, chosen_kinds
+from moot.lab.faults import MEMBERSHIP, OPERATORS, Faults, chosen_kinds
 from moot.lab.keeping import DRAWN, body_of, keep
 from moot.lab.liars import make_liars, make_named_liars
 from moot.lab.mutants import find_mutant
@@ -70,6 +70,8 @@ how many the base moves. Short runs with the production node's (the first) never
 on disk already."""
 MEMBERSHIP_CHANCE: Final = 0.4
 """Of the runs of engines whose members can change: in how many the seed has them change."""
+OPERATORS_CHANCE: Final = 0.4
+"""For each thing that operators do: in how many of the runs where it matters they do it."""
 FIND_MS: Final = 1_000
 """Mean time between blocks under work, in the whole network."""
 
@@ -199,9 +201,20 @@ class Laboratory:
         kinds = tuple(kind for kind in chosen_kinds(options.faults, chance) if kind != MEMBERSHIP)
         if self.changes_members:
             kinds = (*kinds, MEMBERSHIP)
+        kinds = (*kinds, *self.doings)
         calm = 1.0 if options.faults is not None else 2 ** chance.uniform(0, 3)
         swarm = Swarm(self.world, self.nodes, self.faults, self.clients, kinds, rng, calm)
         self.world.after(WARM_UP_MS, swarm.start, STEP)
+
+    @property
+    def doings(self) -> tuple[str, ...]:
+        """What operators do, as the seed draws it: where a majority follows a leader."""
+        properties = self.properties
+        leads = properties.finalizes and properties.fault_model == "crash"
+        if self.options.faults is not None or not leads:
+            return ()
+        chance = self.world.rng("operators")
+        return tuple(kind for kind in OPERATORS if chance.random() < OPERATORS_CHANCE)
 
     def _set_flush_depth(self) -> None:
         """Where nothing is final. Raises Invalid: what is confirmed must be at hand."""
@@ -357,6 +370,7 @@ class Laboratory:
                 assert block is not None, "nobody has a block of the head's branch"
                 self.auditor.audit(block, None, self.world.now_ms)
         self.auditor.count(self.world.now_ms)
+        self.faults.check_answers()
         users = [user.address for user in self.cluster.users]
         for node in up:
             check_indexes(node, users, self.findings)

@@ -316,6 +316,11 @@ def _vote(words: Words, nodes: int, users: int) -> Step:
     return steps.Vote(voter, subject, standing)
 
 
+def _transfer(words: Words, nodes: int, users: int) -> Step:
+    node = words.node(nodes, (LEADER,))
+    return steps.Transfer(node, words.node(nodes) if words.peek else "")
+
+
 _STEPS: Final[Mapping[str, Callable[[Words, int, int], Step]]] = {
     "pay": _pay,
     "vote": _vote,
@@ -335,6 +340,8 @@ _STEPS: Final[Mapping[str, Callable[[Words, int, int], Step]]] = {
     "restart": _of_node(steps.Restart, lasts=False),
     "wipe": _of_node(steps.Wipe, lasts=True),
     "pause": _of_node(steps.Pause, lasts=True),
+    "stop": _of_node(steps.Stop, lasts=True),
+    "transfer": _transfer,
     "resume": _of_node(steps.Resume, lasts=False),
     "disk": _disk,
     "flip-bit": _of_node(steps.FlipBit, lasts=False),

@@ -267,6 +267,28 @@ class Disk(Step, frozen=True):
         return f"disk {self.node} {self.fault} after {self.writes} writes"
 
 
+class Stop(Step, frozen=True):
+    """The operator stops the process, which may hand over first; starts again after ``for_ms``."""
+
+    node: str
+    for_ms: int = 0
+
+    @property
+    def words(self) -> str:
+        return f"stop {self.node}"
+
+
+class Transfer(Step, frozen=True):
+    """The operator of ``node`` tells it to hand leadership over, ``to`` one or ("") to any."""
+
+    node: str
+    to: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"transfer {self.node} {self.to}".rstrip()
+
+
 class FlipBit(Step, frozen=True):
     """Some stored keys cannot be read until they are written again."""
 

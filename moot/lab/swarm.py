@@ -15,7 +15,7 @@ from typing import Final, Literal
 from moot.lab import steps
 from moot.lab.clients import Clients
 from moot.lab.disk import WriteFault
-from moot.lab.faults import STEP_MS, Faults
+from moot.lab.faults import OPERATORS, STEP_MS, Faults
 from moot.lab.members import newest_members
 from moot.lab.node import SimulatedNode
 from moot.lab.steps import StandingName, Step
@@ -53,6 +53,7 @@ class Swarm:
         self._faults = faults
         self._clients = clients
         self._rng = rng
+        self._doings = world.rng("operators/doings")
         self._calm = calm
         self._messages = {tag: name for name, tag in faults.places.tags.items()}
         self._draw = self._drawings()
@@ -60,7 +61,8 @@ class Swarm:
     def start(self) -> None:
         """From now on each chosen kind comes again and again."""
         for kind in self.kinds:
-            mean_ms = int(1_000 * self._calm * 2 ** self._rng.uniform(1.0, 4.5))
+            chance = self._doings if kind in OPERATORS else self._rng
+            mean_ms = int(1_000 * self._calm * 2 ** chance.uniform(1.0, 4.5))
             self._later(kind, mean_ms, self._world.rng(f"faults/{kind}"))
 
     def _later(self, kind: str, mean_ms: int, pace: random.Random) -> None:
@@ -106,6 +108,8 @@ class Swarm:
             ],
             "clock-jump": self._jump,
             "membership": self._vote,
+            "transfer": self._transfer,
+            "graceful-stop": self._stop,
             "lost-answer": lambda: [steps.LoseAnswers(self._rng.randint(100, 900), self._for_ms())],
         }
 
@@ -131,6 +135,18 @@ class Swarm:
             other: StandingName = "out" if subject in members.learning else "learner"
             standing = self._rng.choice(("voter", "voter", "voter", other))
         return [steps.Vote(name, subject, standing) for name in voters if self._rng.random() < 0.95]
+
+    def _whom(self) -> str:
+        """The leader, most of the time."""
+        mostly = self._doings.random() < 0.7
+        return steps.LEADER if mostly else self._doings.choice(self._names)
+
+    def _transfer(self) -> list[Step]:
+        to = self._doings.choice(self._names) if self._doings.random() < 0.7 else ""
+        return [steps.Transfer(self._whom(), to)]
+
+    def _stop(self) -> list[Step]:
+        return [steps.Stop(self._whom(), int(300 * 2 ** self._doings.uniform(0, 5)))]
 
     def _up(self) -> list[str]:
         """One node that runs, if any does."""

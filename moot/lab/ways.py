@@ -111,11 +111,11 @@ def with_names(step: Step, named: Callable[[str], tuple[str, ...]]) -> Step | No
     ``named``: the names that take a name's place; none: whatever it stood for is left out.
     """
     changes: dict[str, Any] = {}
-    for field in ("node", "subject", "via"):
+    for field in ("node", "subject", "via", "to"):
         name: str = getattr(step, field, "")
         if name:
             changes[field] = next(iter(named(name)), "")
-            if field != "via" and not changes[field]:
+            if field not in ("via", "to") and not changes[field]:
                 return None
     for field, old in (("ways", getattr(step, "ways", ())),):
         if old:

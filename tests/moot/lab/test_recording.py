@@ -25,7 +25,17 @@ def did(script: Script, engine: str = "pbft", nodes: int = 4) -> tuple[Laborator
 
 @pytest.mark.parametrize(
     ("engine", "nodes", "seed", "liars"),
-    [("pbft", 4, 1, 0), ("pbft", 4, 3, 1), ("pbft", 7, 4, 2), ("pow", 3, 2, 0), ("pow", 4, 9, 1)],
+    [
+        *[
+            ("pbft", 4, 1, 0),
+            ("pbft", 4, 3, 1),
+            ("pbft", 7, 4, 2),
+            ("pow", 3, 2, 0),
+            ("pow", 4, 9, 1),
+        ],
+        *[("raft", 3, 1, 0), ("paxos", 3, 1, 0), ("multipaxos", 5, 1, 0)],
+        *[("authority", 3, 1, 0), ("gossip", 3, 1, 0)],
+    ],
 )
 def test_a_recorded_run_played_again_is_the_same_run(
     engine: str, nodes: int, seed: int, liars: int
