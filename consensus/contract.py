@@ -249,9 +249,14 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Started(Event, frozen=True):
-    """Always first. The engine arms its timers and restates."""
+    """Always first. The engine arms its timers and restates.
+
+    ``rebased``: since the record was written a snapshot took the place of the node's blocks, so
+    that the record may name some that are not known any more. They contradict what is final.
+    """
 
     syncing: bool
+    rebased: bool = False
 
 
 class MessageReceived(Event, frozen=True):

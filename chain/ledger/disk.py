@@ -7,6 +7,7 @@ prefix  rest of the key              value (canonical encoding unless said other
 ``M``   ``base``                     BaseRow: the block whose state the ``S`` rows hold
 ``M``   ``head``, ``final``          block id (32 raw bytes); hints, trusted only where known
 ``M``   ``record``                   the engine's durable record (raw)
+``M``   ``rebased``                  present: a snapshot was put in place since the record's writing
 ``M``   ``pruned``                   PrunedRow: what is not kept any more; absent: all is kept
 ``M``   ``area``                     ``S`` or ``U``: where the base's state lies; absent: ``S``
 ``M``   ``staged``                   Snapshot: the one that is being fetched
@@ -65,6 +66,7 @@ BASE_KEY: Final = b"Mbase"
 HEAD_KEY: Final = b"Mhead"
 FINAL_KEY: Final = b"Mfinal"
 RECORD_KEY: Final = b"Mrecord"
+REBASED_KEY: Final = b"Mrebased"
 PRUNED_KEY: Final = b"Mpruned"
 AREA_KEY: Final = b"Marea"
 STATE: Final = b"S"

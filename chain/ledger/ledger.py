@@ -29,6 +29,7 @@ from chain.ledger.disk import (
     GENESIS_KEY,
     HEAD_KEY,
     NOTE,
+    REBASED_KEY,
     RECORD_KEY,
     BaseRow,
     Disk,
@@ -122,6 +123,8 @@ class Ledger(Reading):
         super().__init__(disk, tree, genesis, finalizes)
         self._stored_head = store.get(HEAD_KEY) or self.chain_id
         self._stored_final = store.get(FINAL_KEY)
+        self.rebased = store.get(REBASED_KEY) is not None
+        """A snapshot has replaced blocks since the engine's record was written."""
         # Rows to be deleted with the next flush, whatever a crash did to earlier deletions.
         self._built: dict[tuple[BlockId, bytes], Executed] = {}
         self._doomed: dict[BlockId, int] = {}
@@ -341,15 +344,13 @@ class Ledger(Reading):
         for entry in reversed(written):
             rows.update(self._block_rows(entry))
         rows[RECORD_KEY] = record
+        if self.rebased:
+            rows[REBASED_KEY] = None
         rows.update(self._unsettled)
         self._disk.write(rows, sync=True)
-        self._unsettled = {}
+        self._unsettled, self.rebased = {}, False
         for entry in written:
             entry.stored = entry.synced = True
-
-    def record(self) -> bytes | None:
-        """The engine's durable record; None where it was never written or was lost."""
-        return self._disk.store.get(RECORD_KEY)
 
     def stored_head(self) -> BlockId:
         """The head when the node last ran; perhaps not known (any more): ask ``knows``."""
@@ -360,10 +361,6 @@ class Ledger(Reading):
         if self.finalizes or block is None or block in self._tree.entries:
             return super().state(block)
         return self._states.after(block)
-
-    def note(self, name: str) -> bytes | None:
-        """What ``put_note`` kept under a name."""
-        return self._disk.store.get(NOTE + name.encode())
 
     def put_note(self, name: str, value: bytes) -> None:
         """Keeps something for people beside the chain, unsynced: a power loss may take it."""

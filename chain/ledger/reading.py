@@ -16,7 +16,7 @@ from chain.errors import DamagedStore
 from chain.execution import Credit, Receipt
 from chain.genesis import Era, Genesis, era_at
 from chain.hashing import BlockId, TxId
-from chain.ledger.disk import AddressStats, Disk, ResultRow
+from chain.ledger.disk import NOTE, RECORD_KEY, AddressStats, Disk, ResultRow
 from chain.ledger.touches import REWARD_POSITION, Totals, Touch, add_stats
 from chain.ledger.tree import BlockTree
 from chain.proof import Proof
@@ -107,6 +107,14 @@ class Reading:
     def disk(self) -> Disk:
         """For what lies beside the chain: snapshots kept (Shelf) and fetched (Staging)."""
         return self._disk
+
+    def record(self) -> bytes | None:
+        """The engine's durable record; None where it was never written or was lost."""
+        return self._disk.store.get(RECORD_KEY)
+
+    def note(self, name: str) -> bytes | None:
+        """What ``put_note`` kept under a name."""
+        return self._disk.store.get(NOTE + name.encode())
 
     # ----------------------------------------------------------------------------------- blocks
 

@@ -20,6 +20,7 @@ from chain.ledger.disk import (
     FINAL_KEY,
     HEAD_KEY,
     PRUNED_KEY,
+    REBASED_KEY,
     BaseRow,
     Disk,
     IndexRow,
@@ -140,7 +141,8 @@ class Staging:
         """Makes it the base, in one synced write. Whoever has a Ledger open must make it anew.
 
         ``lag``: the chain's validator lag. The head goes to the snapshot's block; blocks that were
-        stored up to its height and are not its ancestors are forgotten with everything of theirs.
+        stored up to its height and are not its ancestors are forgotten with everything of theirs;
+        with those that stood on them the engine's record may name some, and that is noted.
         """
         assert self.complete and self.snapshot is not None
         disk, snapshot = self._disk, self.snapshot
@@ -166,6 +168,7 @@ class Staging:
         rows[BASE_KEY] = codec.encode(BaseRow(snapshot.block, snapshot.height))
         rows[AREA_KEY] = disk.other_area
         rows[HEAD_KEY] = rows[FINAL_KEY] = snapshot.block
+        rows[REBASED_KEY] = b"\x01"
         rows[STAGED_KEY] = None
         disk.write(rows, sync=True)
         self.snapshot = None

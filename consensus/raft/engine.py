@@ -78,7 +78,7 @@ class RaftEngine(Spokesman):
         self._view, self._now, self._effects = view, now, []
         match event:
             case Started():
-                self._start(event.syncing)
+                self._start(event.syncing, event.rebased)
             case MessageReceived():
                 self._on_message(event.sender, event.message)
             case BlockImported():
@@ -108,7 +108,7 @@ class RaftEngine(Spokesman):
 
     # ------------------------------------------------------------------------------ beginnings
 
-    def _start(self, syncing: bool) -> None:
+    def _start(self, syncing: bool, rebased: bool) -> None:
         """A server always starts as a follower, and takes it that a leader was heard just now."""
         view, record = self._view, self._record
         self._syncing, self._final = syncing, view.finalized()
@@ -117,7 +117,9 @@ class RaftEngine(Spokesman):
             # What is final is in every log. A first record names no tip, a snapshot cuts it off,
             # and a crash may fall between finality learned from others and the next record; that
             # is written first where finality cuts off a log that reaches higher (``_finalize``).
-            assert view.knows(record.tip) or record.height <= view.height(self._final), (
+            # A snapshot may have its place below such a log's tip; that is not for us to write.
+            is_below = record.height <= view.height(self._final)
+            assert view.knows(record.tip) or is_below or rebased, (
                 "the database lost blocks that were written with the record"
             )
             self._replace(tip=self._final, height=view.height(self._final))

@@ -206,10 +206,12 @@ class Follower(Elections):
     def _cuts_off_written(self, block: BlockId) -> bool:
         """Whether the node forgets blocks that the durable record names once ``block`` is final: a
         conflicting log that reaches above it. The record lets them go first, or a crash in between
-        looks as if the database had lost them."""
-        written = self._written
-        return written.height > self._view.height(block) and not self._view.descends(
-            written.tip, block
+        looks as if the database had lost them. What a snapshot cut off is forgotten already."""
+        view, written = self._view, self._written
+        return (
+            written.height > view.height(block)
+            and view.knows(written.tip)
+            and not view.descends(written.tip, block)
         )
 
     def _contradicted(self, height: int) -> None:

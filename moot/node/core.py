@@ -162,7 +162,7 @@ class NodeCore:
         self.shell.timers.set(("tick",), TICK_MS)
         self.shell.timers.set(("expiry",), EXPIRY_CHECK_MS)
         self.shell.timers.set(("chores",), WORK_MS)
-        self.driver.post(contract.Started(syncing=self.sync.syncing))
+        self.driver.post(contract.Started(self.sync.syncing, self.ledger.rebased))
         self.shell.wake()
 
     def pump(self) -> None:

@@ -117,7 +117,7 @@ class Node:
 
     # ---- life and death
 
-    def start(self, *, syncing: bool = False) -> None:
+    def start(self, *, syncing: bool = False, rebased: bool = False) -> None:
         assert not self.up
         disk, cluster = self.disk, self.cluster
         self.up, self.stopped, self.life = True, False, self.life + 1
@@ -138,7 +138,7 @@ class Node:
             random.Random(self.number),
             disk.record,
         )
-        self.post(contract.Started(syncing))
+        self.post(contract.Started(syncing, rebased))
         if self.pool:
             self.post(contract.TransactionsWaiting(len(self.pool)))
 

@@ -99,6 +99,20 @@ def test_a_ledger_begins_from_a_snapshot_and_goes_on_by_blocks() -> None:
     check_installed(store, snapshot, source)
 
 
+def test_the_next_record_ends_the_note_that_a_snapshot_came_after_the_last_one() -> None:
+    snapshot, chunks, _ = snapshot_at()
+    store = MemoryStore()
+    ledger = open_ledger(GENESIS, store)
+    ledger.persist(b"record", (grow(ledger, ledger.head()).id,))
+    assert not ledger.rebased
+    stage(store, snapshot, chunks)
+    for _ in range(2):
+        ledger = open_ledger(GENESIS, store)
+        assert ledger.rebased, "the record may name blocks that the snapshot replaced"
+    ledger.persist(b"another", ())
+    assert not ledger.rebased and not open_ledger(GENESIS, store).rebased
+
+
 def test_blocks_off_the_main_chain_find_their_ancestors_past_the_heads_that_are_gone() -> None:
     """As when stored blocks are replayed, none of which was the head yet: the skip links of some
     (25's names 1) end at heads that are not kept, and genesis lies beyond them."""

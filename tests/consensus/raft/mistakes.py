@@ -146,6 +146,56 @@ def a_log_is_cut_off_in_the_record_first() -> None:
 
 
 @reveals(
+    "a log that a snapshot cut off is taken for one that the disk lost",
+    "section 7; docs/engines/raft.md, what is durable",
+    ("engine:RaftEngine._start", "view.knows(record.tip) or is_below or rebased", "is_below"),
+)
+def who_began_from_a_snapshot_below_its_logs_tip_starts_from_it() -> None:
+    bench = _cut_off(rebased=True)
+    assert (bench.role, bench.tip) == ("follower", bench.node.disk.finalized)
+    block = bench.block(bench.node.bodies[bench.tip], 2, producer=2)
+    bench.node.offer(block, "sync")
+    bench.hear(2, Committed((bench.sign(2, bench.statement(2, 2, block)),)))
+    assert bench.height == 2, "finality goes on, although the record still names the old log"
+    assert bench.ask(2, 3, block) == VoteReply(3, True)
+    record = parse_record(bench.node.disk.record or b"")
+    assert (record.term, record.tip) == (3, block.id), "and with the next promise it does no more"
+
+
+@reveals(
+    "a database that lost the log is trusted",
+    "figure 2, persistent state: the log",
+    ("engine:RaftEngine._start", "or is_below or rebased", "or True"),
+)
+def who_lost_what_it_had_written_refuses_to_start() -> None:
+    try:
+        _cut_off(rebased=False)
+    except AssertionError as error:
+        assert "lost blocks" in str(error)
+    else:
+        raise AssertionError("it started")
+
+
+def _cut_off(*, rebased: bool) -> Bench:
+    """A server whose record names a log up to height 3, of which nothing is there any more, while
+    another block is final at height 1; then a new life."""
+    bench = Bench()
+    first = bench.block(bench.genesis, 1)
+    second = bench.block(first, 1)
+    bench.append(1, 1, bench.genesis, first, second, bench.block(second, 1))
+    final = bench.block(bench.genesis, 2, producer=2)
+    bench.node.crash()
+    disk = bench.node.disk
+    disk.bodies = {bench.genesis.id: bench.genesis, final.id: final}
+    disk.finalized = disk.finalized_unsynced = final.id
+    bench.node.start(rebased=rebased)
+    bench.node.run()
+    bench.engine._deadline_ms = 10**9
+    bench.pass_(QUIET_MS)
+    return bench
+
+
+@reveals(
     "finality waits for a sync each time",
     "docs/engines/raft.md, what is durable",
     ("follower:Follower._finalize", "if self._cuts_off_written(block):", "if True:"),

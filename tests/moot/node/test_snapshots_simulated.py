@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from chain.errors import InvalidProof
+from consensus.contract import Started
 from moot.lab.cluster import Cluster
 from moot.lab.node import SimulatedNode
 from moot.node.snapshots import SnapshotSettings
@@ -55,11 +56,16 @@ def test_a_newcomer_takes_a_snapshot_where_the_others_have_pruned() -> None:
         assert len(kept) == 2 and kept[-1].height % 20 == 0
         assert ledger.bodies_from <= kept[0].height + 1, "the tail can be had by blocks"
     late = cluster.nodes[-1]
+    rebased: list[bool] = []
+    late.observers.append(
+        lambda thing: rebased.append(thing.rebased) if isinstance(thing, Started) else None
+    )
     late.start()
     top = max(cluster.final_heights())
     assert caught_up(cluster, late, top + 5), cluster.explain()
     ledger = late.running.ledger
     assert ledger.bodies_from > 60 and late.starts == 2
+    assert rebased == [False, True], "the engine is told when blocks of its record may be gone"
     height = ledger.height(ledger.finalized())
     assert cluster.world.run_until(
         cluster.world.now_ms + 60_000, lambda: min(cluster.final_heights()) > height + 10
