@@ -57,9 +57,7 @@ def test_a_newcomer_takes_a_snapshot_where_the_others_have_pruned() -> None:
         assert ledger.bodies_from <= kept[0].height + 1, "the tail can be had by blocks"
     late = cluster.nodes[-1]
     rebased: list[bool] = []
-    late.observers.append(
-        lambda thing: rebased.append(thing.rebased) if isinstance(thing, Started) else None
-    )
+    late.observe(lambda thing: rebased.append(getattr(thing, "rebased", False)), Started)
     late.start()
     top = max(cluster.final_heights())
     assert caught_up(cluster, late, top + 5), cluster.explain()
