@@ -177,6 +177,11 @@ class Server:
     # ------------------------------------------------------------------------------ small facts
 
     @property
+    def term(self) -> int:
+        """The latest term seen, perhaps not written yet; for whoever looks on."""
+        return self._record.term
+
+    @property
     def _term(self) -> int:
         return self._record.term
 

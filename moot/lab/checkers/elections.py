@@ -21,10 +21,12 @@ from chain.ledger.disk import RECORD_KEY
 from chain.storage import Changes
 from chain.validators import majority
 from consensus.contract import Effect, Event, MessageReceived, Send, Trace
+from consensus.raft.engine import RaftEngine
 from consensus.raft.messages import AppendEntries, AppendReply, Committed, RequestVote, VoteReply
 from consensus.raft.parameters import RaftParameters
 from consensus.raft.record import RaftRecord, parse_record
 from consensus.raft.rules import term_of
+from moot.lab.checkers.bounds import innermost
 from moot.lab.node import SimulatedNode
 from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
@@ -115,8 +117,11 @@ class Elections:
         requests[asked.term, asked.pre] = (asked, ago_ms)
 
     def _note_leader(self, node: SimulatedNode, leader: Address, append: AppendEntries) -> None:
-        record, ledger = self._record(node), node.running.ledger
-        if record is None or append.term < record.term:
+        """A leader of an older term than the engine knows of is none, also where the engine has not
+        come to writing the later one."""
+        engine, ledger = innermost(node.running.driver.engine), node.running.ledger
+        assert isinstance(engine, RaftEngine)
+        if self._record(node) is None or append.term < engine.term:
             return
         if leader in ledger.validators(ledger.head()).listed:
             self._heard[node.signer.address] = (leader, node.clock().steady_ms)

@@ -33,6 +33,9 @@ FOUND = (
     # A member that a joint configuration had brought in led, committed entries that the old members
     # alone decide, and could sign for none of them.
     ("raft", 3, 150),
+    # The checker took the late word of a leader of an old term for one that was heard, since the
+    # voter had not written yet that it knew of a later term.
+    ("raft", 6, 198),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""
