@@ -51,8 +51,8 @@ class Elections:
         self._asked: dict[tuple[Address, Address], dict[tuple[int, bool], Asked]] = {}
         """By candidate and voter, then by term and whether it is a pre-vote: the requests that may
         still be answered."""
-        self._heard: dict[Address, tuple[Address, int]] = {}
-        """By server: the leader that it heard last, and when on its own clock."""
+        self._heard: dict[Address, tuple[Address, int, int]] = {}
+        """By server: the leader that it heard last, when on its own clock, and in which term."""
         self._holders: OrderedDict[BlockId, set[Address]] = OrderedDict()
         self._read: dict[Address, tuple[bytes, RaftRecord]] = {}
         """By server: its record as last read; it seldom changes, and is asked for all the time."""
@@ -124,11 +124,22 @@ class Elections:
         if self._record(node) is None or append.term < engine.term:
             return
         if leader in ledger.validators(ledger.head()).listed:
-            self._heard[node.signer.address] = (leader, node.clock().steady_ms)
+            self._heard[node.signer.address] = (leader, node.clock().steady_ms, append.term)
 
     def _leader_heard_ms_ago(self, node: SimulatedNode, candidate: Address) -> int | None:
-        leader, at_ms = self._heard.get(node.signer.address, (candidate, 0))
-        return None if leader == candidate else node.clock().steady_ms - at_ms
+        """None: it need not wait for a leader. One that handed over in a later term leads no more,
+        which the record may not say yet where both requests are handled in one go."""
+        leader, at_ms, term = self._heard.get(node.signer.address, (candidate, 0, 0))
+        ago_ms = node.clock().steady_ms - at_ms
+        if leader == candidate:
+            return None
+        if ago_ms < self._parameters.election_ms_min and self._term_of(node) > term:
+            return None
+        return ago_ms
+
+    def _term_of(self, node: SimulatedNode) -> int:
+        """As the server has it in memory."""
+        return int(str(node.running.engine_status().facts["term"]))
 
     def _record(self, node: SimulatedNode) -> RaftRecord | None:
         raw = node.store.memory.get(RECORD_KEY)
