@@ -119,10 +119,9 @@ class Elections:
     def _note_leader(self, node: SimulatedNode, leader: Address, append: AppendEntries) -> None:
         """A leader of an older term than the engine knows of is none, also where the engine has not
         come to writing the later one."""
-        engine, ledger = innermost(node.running.driver.engine), node.running.ledger
-        assert isinstance(engine, RaftEngine)
-        if self._record(node) is None or append.term < engine.term:
+        if self._record(node) is None or append.term < self._term_of(node):
             return
+        ledger = node.running.ledger
         if leader in ledger.validators(ledger.head()).listed:
             self._heard[node.signer.address] = (leader, node.clock().steady_ms, append.term)
 
@@ -139,7 +138,9 @@ class Elections:
 
     def _term_of(self, node: SimulatedNode) -> int:
         """As the server has it in memory."""
-        return int(str(node.running.engine_status().facts["term"]))
+        engine = innermost(node.running.driver.engine)
+        assert isinstance(engine, RaftEngine)
+        return engine.term
 
     def _record(self, node: SimulatedNode) -> RaftRecord | None:
         raw = node.store.memory.get(RECORD_KEY)
