@@ -491,6 +491,7 @@ class Status(msgspec.Struct, frozen=True):
     to rows of equal keys (votes by member, say). ``why``: plain sentences that say what the engine
     waits for, who is missing, what threshold, what to do; empty when it waits for nothing.
     ``leader``: who produces next, if that is known. ``round``: view, round or term, for metrics.
+    ``listening``: a member that lost its record and takes no part until it may; ``why`` says when.
     """
 
     facts: Mapping[str, int | str]
@@ -499,6 +500,7 @@ class Status(msgspec.Struct, frozen=True):
     leader: NodeId | None = None
     round: int = 0
     missing: tuple[NodeId, ...] = ()
+    listening: bool = False
 
 
 class Engine(Protocol):

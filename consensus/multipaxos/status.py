@@ -146,6 +146,7 @@ class Spokesman(Teller):
             leader=leader,
             round=self._acceptor.promised.round,
             missing=silent,
+            listening=self._record_lost and self._me in self._members,
         )
 
     def _role(self) -> str:

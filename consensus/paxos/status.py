@@ -192,6 +192,7 @@ class Spokesman(Teller):
             leader=None,
             round=self._seen.round,
             missing=silent,
+            listening=self._record_lost and self._me in self._members,
         )
 
     def _phase(self) -> tuple[str, int | None, tuple[NodeId, ...]]:

@@ -135,6 +135,7 @@ class Spokesman(Inbox):
             leader=primary,
             round=record.view,
             missing=self._silent(now, missing) if is_waiting else (),
+            listening=self._listening and self._me in members,
         )
 
     def _role(self) -> str:

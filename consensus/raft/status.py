@@ -52,6 +52,7 @@ class Spokesman(Recovery):
             leader=self._leader,
             round=self._term,
             missing=missing,
+            listening=self._listening and self._is_voter,
         )
 
     def _role_shown(self) -> str:
@@ -161,7 +162,21 @@ class Spokesman(Recovery):
         return f"height {height} is held by {holders} servers of {need} needed"
 
     def _why_listening(self) -> str:
-        silent = [self._name(one) for one in self._others() if one not in self._told]
+        lost = "The record of this node's term and vote was lost"
+        others = self._others()
+        if not others:
+            return (
+                f"{lost}, and nobody else has a vote: nobody knows what it had decided, so it "
+                "never votes again by itself. Restore its database from a backup."
+            )
+        if majority(len(others) + 1) > len(others):
+            other = self._name(others[0])
+            return (
+                f"{lost}, and a majority of two is both: nothing becomes final without this node, "
+                f"so it never may vote again by itself. Stop {other}, copy its database (which "
+                "holds all that both decided) into this node's folder, and start both."
+            )
+        silent = [self._name(one) for one in others if one not in self._told]
         if silent:
             until = f"every other server has told its term; not yet: {', '.join(silent)}"
         elif self._listen_until is None:
@@ -169,6 +184,6 @@ class Spokesman(Recovery):
         else:
             until = f"a block above height {self._listen_until} is final"
         return (
-            f"The record of this node's term and vote was lost: it listens until {until}. "
+            f"{lost}: it listens until {until}. "
             "If every server lost its record, restore one from a backup."
         )

@@ -27,15 +27,15 @@ def explain(core: NodeCore, now_ms: int) -> tuple[bool, list[str]]:
     """Whether all is well, and what there is to say. ``now_ms``: the steady clock.
 
     What the engine waits for at any one moment is no complaint: it becomes one once something is
-    due and nothing has moved for STALLED_MS. A member that is not linked is told in any case, since
-    it uses up the faults that the network can bear.
+    due and nothing has moved for STALLED_MS. A member that is not linked, or that lost its record
+    and may only listen, is told in any case: it uses up the faults that the network can bear.
     """
     sentences = unready(core)
     due = core.mempool.waiting() > 0 or core.rules.properties.mints_when_idle
-    engine = core.engine_status().why
+    engine = core.engine_status()
     stalled = due and now_ms - core.idle_since_ms > STALLED_MS
-    if stalled:
-        sentences += engine
+    if stalled or engine.listening:
+        sentences += engine.why
     healthy = not sentences
     if healthy:
         sentences.append(_all_well(core, due))

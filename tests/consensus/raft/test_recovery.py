@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from consensus.contract import Persist
 from consensus.raft import PROTOCOL
 from consensus.raft.messages import (
@@ -73,6 +75,39 @@ def test_without_a_majority_of_whole_servers_it_listens_on() -> None:
     assert bench.height == 1 and bench.done(Persist) == []
     why = " ".join(bench.engine.status(bench.node.tree, bench.node.now()).why)
     assert "record of this node's term and vote was lost" in why
+
+
+def test_a_lone_server_that_lost_its_record_says_that_nobody_can_help() -> None:
+    bench = Bench(n=1, record=False)
+    bench.pass_(10_000)
+    assert bench.role == "follower" and bench.done(Persist) == []
+    status = bench.engine.status(bench.node.tree, bench.node.now())
+    assert status.listening and "Restore its database from a backup" in status.why[0]
+
+
+def test_one_of_two_listens_until_it_is_given_the_others_database() -> None:
+    """Nothing becomes final without it, so no block above what they spoke of ever does. But every
+    decision needed both, so the other one's record and log are all that there is to know."""
+    cluster = Cluster(PROTOCOL, 2, seed=3, background_sync_ms=200)
+    cluster.start()
+    cluster.submit()
+    cluster.run_until(lambda: min(cluster.heights()) >= 1, 5_000)
+    lost, other = cluster.nodes
+    wipe(cluster, lost)
+    cluster.restart(lost.number)
+    cluster.submit()
+    cluster.run_for(10_000)
+    assert lost.disk.record is None
+    status = lost.engine.status(lost.tree, lost.now())
+    assert status.listening and "copy its database" in status.why[0]
+    height = other.finalized_height
+    for node in cluster.nodes:
+        node.crash()
+    lost.disk = replace(other.disk, bodies=dict(other.disk.bodies))
+    for node in cluster.nodes:
+        cluster.restart(node.number)
+    cluster.run_until(lambda: min(cluster.heights()) > height, 5_000)
+    assert not lost.engine.status(lost.tree, lost.now()).listening
 
 
 def test_a_strangers_word_about_terms_does_not_count() -> None:
