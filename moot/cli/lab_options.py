@@ -11,7 +11,7 @@ import click
 from consensus.registry import protocol
 from moot.cli.common import engine_option, parameters_of
 from moot.lab.campaign import Range
-from moot.lab.faults import KINDS, check_kinds
+from moot.lab.fault_kinds import KINDS, check_kinds
 from moot.lab.keeping import DRAWN, settings_of
 from moot.lab.run import RunOptions
 

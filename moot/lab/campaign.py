@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from moot.lab.faults import KINDS
+from moot.lab.fault_kinds import KINDS
 from moot.lab.run import Outcome, RunOptions, command_of
 
 

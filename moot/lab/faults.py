@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from chain.address import public_key_of
-from chain.errors import DamagedStore, Invalid, StoreFailure
+from chain.errors import DamagedStore, StoreFailure
 from chain.ledger.disk import RECORD_KEY
-from consensus.contract import Broadcast, Effect, Event, Send
+from consensus.contract import Effect, Event
 from moot.lab import steps
 from moot.lab.clients import Clients
 from moot.lab.disk import Crash
+from moot.lab.fault_kinds import KINDS
+from moot.lab.fuses import Fuse
 from moot.lab.network import Interception, LinkFaults, Network, Pair
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings
@@ -26,44 +28,6 @@ from moot.lab.steps import Step, Timed
 from moot.lab.ways import Places
 from moot.lab.world import END, STEP, World
 from moot.node.core import NodeCore
-
-MEMBERSHIP = "membership"
-KINDS = (
-    "delay",
-    "loss",
-    "selective-loss",
-    "duplication",
-    "reordering",
-    "bandwidth",
-    "one-way-cut",
-    "partition",
-    "partial-partition",
-    "flapping",
-    "kill",
-    "power-failure",
-    "kill-all",
-    "crash-at-effect",
-    "crash-at-write",
-    "torn-write",
-    "full-disk",
-    "failing-sync",
-    "flipped-bit",
-    "wiped-disk",
-    "pause",
-    "slow-node",
-    "slow-disk",
-    "clock-skew",
-    "clock-drift",
-    "clock-jump",
-    "lost-answer",
-    MEMBERSHIP,
-)
-"""All kinds of faults, by the names that ``--faults`` takes; one of them is no fault: the members
-are changed by votes, where the engine allows that."""
-
-OPERATORS = ("transfer", "graceful-stop")
-"""What operators do without any fault, by the names that ``--faults`` takes too: a leader is told
-to hand over, a process is asked to end. Counted among what was exercised."""
 
 STEP_MS = 5_000
 """The largest step of a clock that any number of nodes may make: an NTP correction."""
@@ -77,62 +41,6 @@ RESTART_MS_MAX = 4_000
 Undo = Callable[[], None]
 Begun = Undo | bool
 """What a step came to: False: nothing, it did not apply; True: done; or what ends it."""
-
-
-class UnknownFault(Invalid):
-    """No fault of that name."""
-
-
-def check_kinds(names: Iterable[str]) -> tuple[str, ...]:
-    """``names`` in the order of KINDS. Raises UnknownFault."""
-    wanted = list(names)
-    for name in wanted:
-        if name not in KINDS + OPERATORS:
-            raise UnknownFault(
-                "unknown-fault",
-                f"no fault is called {name!r}; known are: {', '.join(KINDS + OPERATORS)}",
-            )
-    return tuple(kind for kind in KINDS + OPERATORS if kind in wanted)
-
-
-def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, ...]:
-    """``names`` in the order of KINDS; None: about half of all. Raises UnknownFault.
-
-    Whether members change is drawn elsewhere, since it has a say in how much may be broken.
-    """
-    if names is None:
-        return tuple(kind for kind in KINDS if kind != MEMBERSHIP and rng.random() < 0.5)
-    return check_kinds(names)
-
-
-class Fuse:
-    """A node that is to die at a moment of its own."""
-
-    def __init__(self, step: steps.Crash, left: int) -> None:
-        self.step = step
-        self.left = left
-        self.reached = False
-
-    def burn(self, thing: Event | Effect) -> bool:
-        """Whether the node dies right before ``thing``."""
-        moment = self.step.moment
-        if moment is None or moment.what == "steps":
-            self.left -= 1
-            return self.left < 0
-        if self.reached:
-            return True
-        if moment.what not in _names(thing):
-            return False
-        self.left -= 1
-        self.reached = self.left <= 0
-        return self.reached and moment.order == "before"
-
-
-def _names(thing: Event | Effect) -> tuple[str, ...]:
-    """What an event or effect may be called in a step: its type, or that of what it says."""
-    if isinstance(thing, Broadcast | Send):
-        return type(thing).__name__, type(thing.message).__name__
-    return (type(thing).__name__,)
 
 
 class Faults:
@@ -173,6 +81,8 @@ class Faults:
         self._highest = highest
         self._delay_ms = delay_ms
         self._fuses: dict[bytes, Fuse] = {}
+        self._isolations: dict[bytes, tuple[Fuse, list[Pair]]] = {}
+        """What cuts a node off, and the links that it has cut."""
         self._burnt: dict[bytes, int] = {}
         """How long each node stays down that its fuse is killing right now; 0: for good."""
         self._undoes: dict[int, tuple[bool, Undo]] = {}
@@ -293,6 +203,7 @@ class Faults:
             undo()
         self._undoes.clear()
         self._fuses.clear()
+        self._isolations.clear()
         self._forget_the_whole()
         quiet = {**self._lossy, **(self._off if self.clocks_matter else {})}
         candidates = [node for node in self._nodes if node.key not in quiet]
@@ -350,6 +261,8 @@ class Faults:
         match step:
             case steps.Crash():
                 self._crash(node, step)
+            case steps.Isolate():
+                return self._isolate(node, step)
             case steps.Pause():
                 return self._pause(node)
             case steps.Stop():
@@ -429,11 +342,14 @@ class Faults:
 
     def _fuse_of(self, node: SimulatedNode) -> Callable[[Event | Effect], None]:
         def burn(thing: Event | Effect) -> None:
+            if self._isolations:
+                self._try_isolate(node, thing)
             if not self._fuses:
                 return
             fuse = self._fuses.get(node.key)
             if fuse is not None and fuse.burn(thing):
                 del self._fuses[node.key]
+                assert isinstance(fuse.step, steps.Crash)
                 self._burnt[node.key] = fuse.step.for_ms
                 self.injected["crash-at-effect"] += 1
                 power = fuse.step.power or fuse.step.rotated
@@ -551,6 +467,27 @@ class Faults:
             self._network.faults[pair].cut = True
         return lambda: self._mend(pairs)
 
+    def _isolate(self, node: SimulatedNode, step: steps.Isolate) -> Undo:
+        fuse, severed = Fuse(step, step.moment.count), list[Pair]()
+        self._isolations[node.key] = (fuse, severed)
+
+        def undo() -> None:
+            if self._isolations.get(node.key, (None,))[0] is fuse:
+                del self._isolations[node.key]
+            self._mend(severed)
+
+        return undo
+
+    def _try_isolate(self, node: SimulatedNode, thing: Event | Effect) -> None:
+        fuse, severed = self._isolations.get(node.key, (None, []))
+        if fuse is None or not fuse.burn(thing):
+            return
+        del self._isolations[node.key]
+        self.injected["cut-at-phase"] += 1
+        severed += self.places.pairs((f"{node.name}-{steps.ALL}",))
+        for pair in severed:
+            self._network.faults[pair].cut = True
+
     def _mend(self, pairs: Iterable[Pair]) -> None:
         for pair in pairs:
             self._network.faults[pair].cut = False
@@ -620,6 +557,7 @@ class Faults:
 
 OF_LINKS = (
     steps.Cut,
+    steps.Isolate,
     steps.Partition,
     steps.Delay,
     steps.Rate,

@@ -20,6 +20,7 @@ from chain.hashing import BlockId
 from chain.ledger import Ledger, genesis_block
 from chain.ledger.reading import CONFIRMATION_DEPTH
 from consensus.contract import Effect, Event, Fetch, Report, SyncChanged, Trace
+from consensus.pbft import PbftParameters
 from consensus.raft import RaftParameters
 from consensus.registry import era_parameters, protocol
 from moot.lab.checkers import (
@@ -35,12 +36,14 @@ from moot.lab.checkers import (
     Promises,
     Returned,
     Speech,
+    Views,
     check_indexes,
 )
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
 from moot.lab.double_spender import DoubleSpender
-from moot.lab.faults import MEMBERSHIP, OPERATORS, Faults, chosen_kinds
+from moot.lab.fault_kinds import MEMBERSHIP, OPERATORS, chosen_kinds
+from moot.lab.faults import Faults
 from moot.lab.keeping import DRAWN, body_of, keep
 from moot.lab.liars import make_liars, make_named_liars
 from moot.lab.mutants import find_mutant
@@ -297,6 +300,9 @@ class Laboratory:
         parameters = era_parameters(self.cluster.genesis.eras[0])
         if isinstance(parameters, RaftParameters):
             Elections(self.honest, parameters, self.findings)
+        if isinstance(parameters, PbftParameters):
+            for node in self.honest:
+                Views(node, self.findings)
         self.world.after(1_000, self._look_around)
 
     def _count(self, thing: Event | Effect) -> None:

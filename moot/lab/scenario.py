@@ -19,7 +19,7 @@ from consensus.registry import protocol
 from moot.lab.node import SimulatedNode
 from moot.lab.recording import Case, play
 from moot.lab.run import WARM_UP_MS, Laboratory, Outcome, RunOptions
-from moot.lab.steps import LEADER, Crash, Intercept, Moment, Script, duration
+from moot.lab.steps import LEADER, Crash, Intercept, Isolate, Moment, Script, duration
 from moot.lab.trace import TraceFile
 from moot.lab.tracer import Tracer
 from p2p.wire import PeerMessage
@@ -149,7 +149,9 @@ def _check_names(scenario: Scenario) -> None:
         match each.step:
             case Intercept(message=message) if message[0] not in "#*":
                 name = message
-            case Crash(moment=Moment(what=what)) if what != "steps":
+            case Crash(moment=Moment(what=what)) | Isolate(moment=Moment(what=what)) if (
+                what != "steps"
+            ):
                 name, known = what, [*engine_s, *things]
             case _:
                 continue

@@ -251,17 +251,24 @@ def _crash(words: Words, nodes: int, users: int) -> Step:
     node = words.node(nodes, (LEADER,))
     rotated = words.took("rotated")
     power = rotated or words.took("power")
-    moment = None
-    if words.peek in ("before", "after"):
-        order: Any = words.take("a moment")
-        count = words.integer("the how manieth", 0, COUNT_MAX)
-        what = words.matching(THING, "an event, effect, message type, or steps")
-        if what == "steps" and order == "before":
-            raise Wrong("'steps' goes with 'after'")
-        if what != "steps" and not count:
-            raise Wrong(f"{what} is counted from 1")
-        moment = steps.Moment(order, count, what)
+    moment = _moment(words) if words.peek in ("before", "after") else None
     return steps.Crash(node, power, rotated, moment, words.for_ms())
+
+
+def _moment(words: Words) -> steps.Moment:
+    order: Any = words.one_of(("before", "after"))
+    count = words.integer("the how manieth", 0, COUNT_MAX)
+    what = words.matching(THING, "an event, effect, message type, or steps")
+    if what == "steps" and order == "before":
+        raise Wrong("'steps' goes with 'after'")
+    if what != "steps" and not count:
+        raise Wrong(f"{what} is counted from 1")
+    return steps.Moment(order, count, what)
+
+
+def _isolate(words: Words, nodes: int, users: int) -> Step:
+    node = words.node(nodes, (LEADER,))
+    return steps.Isolate(node, _moment(words), words.for_ms())
 
 
 def _disk(words: Words, nodes: int, users: int) -> Step:
@@ -337,6 +344,7 @@ _STEPS: Final[Mapping[str, Callable[[Words, int, int], Step]]] = {
     "hold": _intercept("hold"),
     "repeat": _intercept("repeat"),
     "crash": _crash,
+    "isolate": _isolate,
     "restart": _of_node(steps.Restart, lasts=False),
     "wipe": _of_node(steps.Wipe, lasts=True),
     "pause": _of_node(steps.Pause, lasts=True),

@@ -211,6 +211,19 @@ class Crash(Step, frozen=True):
         return f"crash {self.node}{how}{moment}"
 
 
+class Isolate(Step, frozen=True):
+    """Nothing passes on any link of the node from a moment of its own on, which must come within
+    ``for_ms``; after that the links are whole again, whenever the moment came."""
+
+    node: str
+    moment: Moment
+    for_ms: int = 0
+
+    @property
+    def words(self) -> str:
+        return f"isolate {self.node} {self.moment.text}"
+
+
 class Restart(Step, frozen=True):
     """A process that is down starts."""
 

@@ -15,7 +15,8 @@ from typing import Final, Literal
 from moot.lab import steps
 from moot.lab.clients import Clients
 from moot.lab.disk import WriteFault
-from moot.lab.faults import OPERATORS, STEP_MS, Faults
+from moot.lab.fault_kinds import NAMED_ONLY, OPERATORS
+from moot.lab.faults import STEP_MS, Faults
 from moot.lab.members import newest_members
 from moot.lab.node import SimulatedNode
 from moot.lab.steps import StandingName, Step
@@ -56,12 +57,17 @@ class Swarm:
         self._doings = world.rng("operators/doings")
         self._calm = calm
         self._messages = {tag: name for name, tag in faults.places.tags.items()}
+        self._phase_rng = world.rng("faults/cut-at-phase/steps")
         self._draw = self._drawings()
 
     def start(self) -> None:
         """From now on each chosen kind comes again and again."""
         for kind in self.kinds:
-            chance = self._doings if kind in OPERATORS else self._rng
+            chance = self._rng
+            if kind in OPERATORS:
+                chance = self._doings
+            elif kind in NAMED_ONLY:
+                chance = self._phase_rng
             mean_ms = int(1_000 * self._calm * 2 ** chance.uniform(1.0, 4.5))
             self._later(kind, mean_ms, self._world.rng(f"faults/{kind}"))
 
@@ -111,10 +117,11 @@ class Swarm:
             "transfer": self._transfer,
             "graceful-stop": self._stop,
             "lost-answer": lambda: [steps.LoseAnswers(self._rng.randint(100, 900), self._for_ms())],
+            "cut-at-phase": self._cut_at_phase,
         }
 
-    def _for_ms(self) -> int:
-        return int(300 * 2 ** self._rng.uniform(0, 5))
+    def _for_ms(self, rng: random.Random | None = None) -> int:
+        return int(300 * 2 ** (rng or self._rng).uniform(0, 5))
 
     def _vote(self) -> list[Step]:
         """The operators agree to let one go or be a learner, or to take the one back that is.
@@ -207,8 +214,42 @@ class Swarm:
         for way in self._some_ways(1):
             for _ in range(self._rng.randint(2, 6)):
                 step = steps.Reset((way.replace(">", "-"),))
-                self._world.after(self._rng.randint(1, 2_000), partial(self._faults.do, step), STEP)
+                self._later_do(self._rng.randint(1, 2_000), step)
         return []
+
+    def _cut_at_phase(self) -> list[Step]:
+        """One node after the other alone hears what all should, and is cut off as it answers. Then
+        they are all back, and for a while nobody hears it.
+
+        So each knows, from another round, what nobody else does: that something was prepared, or
+        accepted, or voted for. What is decided next must reckon with all that any of them knows.
+        """
+        rng = self._phase_rng
+        tags = sorted(self._messages)
+        if not tags or len(self._names) < 2:
+            return []
+        # Engines number first what their rounds consist of.
+        heard = min(rng.randrange(len(tags)), rng.randrange(len(tags)))
+        message = self._messages[tags[heard]]
+        answer = self._messages[tags[min(heard + rng.choice((0, 1, 1, 2)), len(tags) - 1)]]
+        moment = steps.Moment(rng.choice(("before", "after")), 1, answer)
+        most = len(self._names) // 2
+        knowing = rng.sample(self._names, rng.choice((1, most, most)))
+        turn_ms = self._for_ms(rng)
+        for number, name in enumerate(knowing):
+            left_ms = (len(knowing) - number) * turn_ms
+            deaf = tuple(f"*>{other}" for other in self._names if other != name)
+            self._later_do(number * turn_ms, steps.Isolate(name, moment, left_ms))
+            self._later_do(number * turn_ms, self._drop_all(message, deaf, turn_ms))
+        self._later_do(len(knowing) * turn_ms, self._drop_all(message, EVERYWHERE, turn_ms))
+        return []
+
+    @staticmethod
+    def _drop_all(message: str, ways: tuple[str, ...], for_ms: int) -> Step:
+        return steps.Intercept("drop", 0, message, ways, for_ms=for_ms)
+
+    def _later_do(self, delay_ms: int, step: Step) -> None:
+        self._world.after(delay_ms, partial(self._faults.do, step), STEP)
 
     # -------------------------------------------------------------------------------- the nodes
 

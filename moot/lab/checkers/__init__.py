@@ -17,6 +17,7 @@ from moot.lab.checkers.keeping import Keeping
 from moot.lab.checkers.promises import FOR_ALL_HEIGHTS, Leases, Promises
 from moot.lab.checkers.returned import Returned, check_indexes
 from moot.lab.checkers.speech import Speech
+from moot.lab.checkers.views import Views
 
 __all__ = [
     "FOR_ALL_HEIGHTS",
@@ -33,5 +34,6 @@ __all__ = [
     "Promises",
     "Returned",
     "Speech",
+    "Views",
     "check_indexes",
 ]

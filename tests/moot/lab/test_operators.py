@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moot.lab.faults import OPERATORS
+from moot.lab.fault_kinds import OPERATORS
 from moot.lab.recording import Case, play, record
 from moot.lab.run import Laboratory, Outcome, RunOptions
 from moot.lab.steps import Pause, Pay, Script, Step, Stop, Timed, Transfer

@@ -8,7 +8,7 @@ import pytest
 from chain.view import ChainView
 from consensus import contract
 from consensus.contract import Effect, Engine, Event, Now, ReadRequested, ServeRead, Status
-from moot.lab.faults import KINDS
+from moot.lab.fault_kinds import KINDS
 from moot.lab.history import ReadAccount
 from moot.lab.linearizability import Verdict
 from moot.lab.mutants import find_mutant

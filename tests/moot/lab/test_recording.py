@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from moot.lab.faults import KINDS
+from moot.lab.fault_kinds import KINDS
 from moot.lab.recording import Case, play, record
 from moot.lab.run import Laboratory, RunOptions, run
 from moot.lab.steps import Crash, Delay, Disk, Moment, Partition, Pay, Script, Step, Timed, Wipe

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chain.errors import Invalid
-from moot.lab.faults import KINDS, UnknownFault
+from moot.lab.fault_kinds import KINDS, UnknownFault
 from moot.lab.run import Laboratory, Outcome, RunOptions, command_of, lasso, run
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,9 @@ def test_a_run_without_faults_is_clean_and_busy() -> None:
     assert outcome.finalized_height > 10
 
 
-PBFT_ONLY = ("loss", "selective-loss", "duplication", "reordering", "membership")
+PBFT_ONLY = (
+    *("loss", "selective-loss", "duplication", "reordering", "membership", "cut-at-phase"),
+)
 """They strike consensus messages, of which work sends none, or members, of which it has none."""
 
 

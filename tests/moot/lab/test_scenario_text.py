@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moot.lab.faults import KINDS
+from moot.lab.fault_kinds import KINDS
 from moot.lab.recording import record
 from moot.lab.run import RunOptions
 from moot.lab.scenario import scenario_of
@@ -55,6 +55,8 @@ STEPS = (
     "crash n0 rotated after 0 steps",
     "crash n0 after 1 Persist for 1ms",
     "crash n0 power before 2 Broadcast",
+    "isolate n0 before 1 Commit for 3s",
+    "isolate leader after 2 Persist",
     "restart n0",
     "wipe n0 for 100ms",
     "wipe n0",
