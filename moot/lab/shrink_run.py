@@ -25,8 +25,9 @@ from moot.lab.ways import with_names
 RUNS_MAX: Final = 200
 """Trials by default; most end early, and cost much less than a whole run."""
 EVENTS_MAX: Final = 1_000_000
-"""What all trials together may cost, in events of the simulated worlds: up to half a minute of
-one core. Seconds would make the result a matter of the machine."""
+"""What RUNS_MAX trials or fewer may cost together, in events of the simulated worlds: up to half a
+minute of one core; whoever allows more trials allows more events. Seconds would make the result a
+matter of the machine."""
 QUIET_TPS: Final = 0.5
 """Payments a second during a healing that is waited for in vain: enough to give it something to
 do, and cheap."""
@@ -103,6 +104,7 @@ class _Search:
         self._seeds = seeds
         self._runs_max = runs_max
         self._events = 0
+        self._events_max = EVENTS_MAX * max(RUNS_MAX, runs_max) // RUNS_MAX
         self._play = player
 
     def run(self) -> bool:
@@ -130,7 +132,7 @@ class _Search:
         return False
 
     def _fails(self, case: Case) -> bool:
-        if self.trials >= self._runs_max or self._events >= EVENTS_MAX:
+        if self.trials >= self._runs_max or self._events >= self._events_max:
             raise OutOfTrials
         self.trials += 1
         try:

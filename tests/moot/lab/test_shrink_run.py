@@ -8,7 +8,7 @@ import pytest
 from moot.lab.recording import Case, play, violation_by
 from moot.lab.report import Violation
 from moot.lab.run import Outcome, RunOptions
-from moot.lab.shrink_run import shrink_case, shrink_run, simpler, without_node
+from moot.lab.shrink_run import RUNS_MAX, shrink_case, shrink_run, simpler, without_node
 from moot.lab.steps import Crash, Cut, Delay, Partition, Pause, Pay, Script, Step, Timed
 from tests.support.mistakes import plant_coins_of_nothing
 
@@ -59,6 +59,8 @@ def test_a_budget_of_simulated_events_is_kept(monkeypatch: pytest.MonkeyPatch) -
     shrunk = shrink_case(case_of(*NOISE, *NEEDED), AGREEMENT, player=player)
     assert shrunk.trials == 8
     assert not shrunk.minimal
+    longer = shrink_case(case_of(*NOISE, *NEEDED), AGREEMENT, 2 * RUNS_MAX, player=player)
+    assert longer.trials == 16, "whoever allows twice the runs means twice the work"
 
 
 def test_what_does_not_fail_again_cannot_be_shrunk() -> None:
