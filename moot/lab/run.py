@@ -34,6 +34,7 @@ from moot.lab.checkers import (
     Keeping,
     Leases,
     Promises,
+    Relaying,
     Returned,
     Speech,
     Views,
@@ -289,6 +290,7 @@ class Laboratory:
             self.keeping[node.key] = Keeping(node, self.findings)
             self.returned[node.key] = Returned(node, self.findings)
             Speech(node, self.findings)
+            Relaying(node, self.findings)
             Clock(node, self.findings)
             if self.protocol.name in FOR_ALL_HEIGHTS:
                 for_all = FOR_ALL_HEIGHTS[self.protocol.name]
@@ -302,7 +304,7 @@ class Laboratory:
             Elections(self.honest, parameters, self.findings)
         if isinstance(parameters, PbftParameters):
             for node in self.honest:
-                Views(node, self.findings)
+                Views(node, self.findings, self.view_partitions is not None)
         self.world.after(1_000, self._look_around)
 
     def _count(self, thing: Event | Effect) -> None:

@@ -15,6 +15,7 @@ from moot.lab.checkers.elections import Elections
 from moot.lab.checkers.forks import ForkChoice
 from moot.lab.checkers.keeping import Keeping
 from moot.lab.checkers.promises import FOR_ALL_HEIGHTS, Leases, Promises
+from moot.lab.checkers.relaying import Relaying
 from moot.lab.checkers.returned import Returned, check_indexes
 from moot.lab.checkers.speech import Speech
 from moot.lab.checkers.views import Views
@@ -32,6 +33,7 @@ __all__ = [
     "Keeping",
     "Leases",
     "Promises",
+    "Relaying",
     "Returned",
     "Speech",
     "Views",

@@ -45,9 +45,11 @@ def quorum(n: int) -> int:
 class Views:
     """For one replica, over its restarts; who lost the disk may have forgotten what it said."""
 
-    def __init__(self, node: SimulatedNode, findings: Findings) -> None:
+    def __init__(self, node: SimulatedNode, findings: Findings, draws_leaders: bool) -> None:
+        """``draws_leaders``: the run has each view's primary drawn, in the place of the rota."""
         self._node = node
         self._findings = findings
+        self._draws_leaders = draws_leaders
         self._forget()
         node.started.append(self._begin)
         node.observe(self._observe, Broadcast, Send)
@@ -122,13 +124,14 @@ class Views:
         self, certificate: PreparedCertificate, opened: NewView, members: ValidatorSet
     ) -> bool:
         """Whether the primary of an older view and enough others have signed one block."""
-        primary = members.voters[certificate.view % len(members)].address
+        primary = certificate.primary
+        in_turn = members.voters[certificate.view % len(members)].address
         backups: set[Address] = {one.signer for one in certificate.prepares}
         core = self._node.running
         return (
             certificate.height == opened.height
             and certificate.view < opened.view
-            and certificate.primary == primary
+            and (primary in members if self._draws_leaders else primary == in_turn)
             and primary not in backups
             and len([one for one in backups if one in members]) + 1 >= quorum(len(members))
             and check_attestations(

@@ -110,3 +110,9 @@ def test_a_node_is_cut_off_at_its_moment_and_comes_back(engine: str) -> None:
 def test_no_seed_finds_a_step_for_an_engine_without_messages() -> None:
     options = RunOptions(engine="pow", nodes=3, seed=1, minutes=0.1, faults=("cut-at-phase",))
     assert run(options).faults == {}
+
+
+def test_drawn_leaders_are_no_broken_rota() -> None:
+    """Twins by view draw each view's primary; a certificate names that one."""
+    outcome = run(RunOptions(engine="pbft", nodes=4, seed=122, minutes=0.4, liars=1))
+    assert outcome.exercised["liar_twins_by_view"] and outcome.violations == []
