@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from consensus.contract import Answer, NodeId, ServeRead
+from consensus.contract import Answer, NodeId, Send, ServeRead
 from consensus.raft.leader import Leader
 from consensus.raft.messages import ReadIndex, ReadIndexReply
 from consensus.raft.server import AskedRead, Read
@@ -43,7 +43,8 @@ class Reads(Leader):
         if not self._is_entitled(sender, self._record.tip):
             return
         if self._role != "leader" or message.term != self._term:
-            self._say(sender, ReadIndexReply(message.term, message.request, None))
+            # It rests on no record: also who has lost the record and may not speak can say this.
+            self._emit(Send(sender, ReadIndexReply(message.term, message.request, None)))
         else:
             self._take_read(message.request, sender)
 

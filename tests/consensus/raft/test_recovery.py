@@ -8,6 +8,8 @@ from consensus.contract import Persist
 from consensus.raft import PROTOCOL
 from consensus.raft.messages import (
     Committed,
+    ReadIndex,
+    ReadIndexReply,
     TermReply,
     TermRequest,
     VoteReply,
@@ -50,6 +52,19 @@ def test_it_asks_all_and_speaks_after_a_block_above_all_their_logs_is_final() ->
     bench.pass_(QUIET_MS)
     assert bench.ask(2, 6, blocks[4]) == VoteReply(6, False), "it may have voted in that term"
     assert bench.ask(2, 7, blocks[4]) == VoteReply(7, True)
+
+
+def test_while_it_listens_it_serves_no_read_and_says_so_without_a_record() -> None:
+    """It led before it lost its disk, and is asked as if it did still; meanwhile it learned what is
+    final, so that its record would have to be written first."""
+    bench = Bench(record=False)
+    block = bench.block(bench.genesis, 4)
+    bench.node.offer(block, "sync")
+    bench.hear(1, Committed((bench.sign(1, bench.statement(1, 4, block)),)))
+    assert bench.height == 1
+    bench.hear(1, ReadIndex(4, 7))
+    assert bench.said(ReadIndexReply, 1) == [ReadIndexReply(4, 7, None)]
+    assert bench.done(Persist) == []
 
 
 def test_two_that_lost_theirs_do_not_wait_for_each_other_for_ever() -> None:

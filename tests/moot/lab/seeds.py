@@ -40,6 +40,9 @@ FOUND = (
     # had handed over to, and, in the same go, for somebody in the term after. The checker still
     # held the first for its leader.
     ("raft", 7, 59),
+    # A leader that lost its disk was asked for a read as if it led still, and would have refused
+    # only after writing a record that it did not have.
+    ("raft", 5, 106),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""
