@@ -1,8 +1,8 @@
 """The importer: every block, wherever it comes from, enters the ledger through here.
 
-Order of checks: known, known bad, ahead of the clock (held back), parent missing (kept as an
-orphan and fetched), header rules, execution. The outcome is told to the engine as BlockImported or
-BlockRejected, and to the sync service.
+Order of checks: known, known bad, parent missing (kept as an orphan and fetched), header rules,
+ahead of the clock (held back, unless it is replayed from this node's own disk), execution. The
+outcome is told to the engine as BlockImported or BlockRejected, and to the sync service.
 """
 
 from __future__ import annotations
@@ -171,7 +171,13 @@ class Importer:
     def _insert(self, block: Block, wall_ms: int, replaying: bool) -> None:
         block.check_body()
         rules = self._eras.rules_after(self._ledger, block.previous)
-        self.check_head(block.head, self._ledger, rules, wall_ms)
+        try:
+            self.check_head(block.head, self._ledger, rules, wall_ms)
+        except NotYet:
+            # What is replayed was due when it was stored. Held back now, since the clock was set
+            # back, it would be deleted from the disk as refused, with all that stands on it.
+            if not replaying:
+                raise
         self._ledger.insert(
             block,
             rules.weight(block.head),
