@@ -240,6 +240,16 @@ class Laboratory:
         liars = self.options.liars if self._script is None else len(self._script.liars)
         return max(0, faults - liars)
 
+    @property
+    def _archives(self) -> int:
+        """How many nodes prune nothing. Where nothing is final whoever is behind needs all blocks.
+
+        One more than may fail, so that each majority of the voters has one of them among it: it
+        confirms by itself, and may prune then. And one more where the members change, since one of
+        these may be voted out.
+        """
+        return 0 if self.properties.finalizes else self.bearable + 1 + self.changes_members
+
     def _draws_membership(self) -> bool:
         """Whether the members change: one of them may be gone, so that fewer bear the faults."""
         options, left = self.options, self.options.nodes - 1
@@ -282,9 +292,7 @@ class Laboratory:
     def watch(self) -> None:
         """Puts the checkers on all honest nodes; after whatever else wraps their engines."""
         self.faults.clocks_matter = self.properties.synchrony == "clocks"
-        # Where nothing is final a newcomer needs all blocks: so many nodes never lose them.
-        archives = 0 if self.properties.finalizes else self.bearable + 1
-        keep(self.world, self.nodes, self.options.snapshots, archives)
+        keep(self.world, self.nodes, self.options.snapshots, self._archives)
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
             self.keeping[node.key] = Keeping(node, self.findings)

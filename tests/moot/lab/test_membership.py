@@ -26,6 +26,24 @@ def test_no_more_is_broken_than_the_smaller_set_bears() -> None:
     assert not Laboratory(RunOptions(engine="pow", nodes=4, seed=3, faults=())).changes_members
 
 
+@pytest.mark.parametrize("nodes", range(3, 9))
+@pytest.mark.parametrize("faults", [(), ("membership",)])
+def test_no_majority_is_without_a_node_that_keeps_everything(
+    nodes: int, faults: tuple[str, ...]
+) -> None:
+    """Authority, 4 nodes, seed 686: with one voter out two that prune were a majority, and went on
+    until those that were cut off could not follow any more."""
+    options = RunOptions(
+        engine="authority", nodes=nodes, seed=3, faults=faults, snapshots="4,2,0,15"
+    )
+    laboratory = Laboratory(options)
+    laboratory.watch()
+    prune = sum(node.settings.snapshots.bodies > 0 for node in laboratory.nodes)
+    voters = nodes - laboratory.changes_members
+    assert laboratory.changes_members == bool(faults)
+    assert prune < laboratory.properties.quorum(voters)
+
+
 def test_one_wish_at_a_time() -> None:
     laboratory = Laboratory(OPTIONS)
     laboratory.cluster.start()
