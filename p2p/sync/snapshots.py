@@ -1,9 +1,10 @@
 """Taking a snapshot from peers chunk by chunk, and serving snapshots to them. Sans-I/O.
 
 A node takes one when it is further behind than it cares to execute, or when nobody has the blocks
-any more that it needs. First the description, which is judged by a proof of finality; then chunks,
-each judged by itself and durable before the next is looked at, from all peers that offer the same
-snapshot. A chunk that does not check costs its sender a ban, and another peer is asked.
+any more that it needs; where nothing is ever final, never. First the description, which is judged
+by a proof of finality; then chunks, each judged by itself and durable before the next is looked at,
+from all peers that offer the same snapshot. A chunk that does not check costs its sender a ban, and
+another peer is asked.
 """
 
 from __future__ import annotations
@@ -131,7 +132,10 @@ class SnapshotSync:
         return max(found, default=None)
 
     def _wanted(self, now_ms: int) -> tuple[int, BlockId] | None:
-        """The offer to take, if it is time to."""
+        """The offer to take, if it is time to. None where nothing is ever final: there no snapshot
+        can be shown to be, and who asks again and again would wait for it as if it were coming."""
+        if not self._chain.finalizes:
+            return None
         best = self._best(now_ms)
         if best is None:
             self._first_ms = None

@@ -33,9 +33,8 @@ OFFER = Holdings(21, 5, (SnapshotOffer(SNAPSHOT.height, SNAPSHOT.block),))
 class Here:
     """A chain at genesis, and a desk that judges chunks as a node does."""
 
-    finalizes = True
-
-    def __init__(self) -> None:
+    def __init__(self, *, finalizes: bool = True) -> None:
+        self.finalizes = finalizes
         self.gap_max = 5
         self.staged: Snapshot | None = None
         self.is_clean = True
@@ -252,6 +251,16 @@ def test_near_peers_that_have_the_blocks_are_not_asked_for_a_snapshot() -> None:
         for now_ms in (500, 1_500)
         for a in sync.tick(now_ms)
     )
+
+
+def test_where_nothing_is_final_no_snapshot_is_asked_for() -> None:
+    """Authority, 4 nodes, seed 686 at half a minute: peers that had pruned offered a new one every
+    few seconds, each was asked for and refused, and the node called itself syncing for ever."""
+    sync, actions = syncing(Here(finalizes=False), A, B)
+    for now_ms in range(500, 20_000, 500):
+        actions += sync.tick(now_ms)
+    assert not any(isinstance(a, SendTo) and isinstance(a.message, GetSnapshot) for a in actions)
+    assert not sync.active and not sync.progress_ms
 
 
 def test_what_is_not_here_is_answered_so() -> None:
