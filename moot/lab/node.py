@@ -11,6 +11,7 @@ import msgspec
 
 from chain.genesis import Genesis
 from chain.header import Header
+from chain.ledger.disk import Disk
 from chain.signatures import Verifier
 from chain.transaction import Transaction
 from consensus.contract import Effect, Engine, Event, Now, RequestId
@@ -161,6 +162,8 @@ class SimulatedNode:
         self.log: deque[tuple[int, str, Mapping[str, object]]] = deque(maxlen=LOG_MAX)
         self.keeping: Counter[str] = Counter()
         """What became of snapshots, and what was pruned."""
+        self.installed_height = 0
+        """Of the snapshot that was put in its place last on this disk; 0: none was."""
         self.misbehaviour: dict[tuple[bytes, str], int] = {}
         self._observers: list[tuple[Observer, tuple[type, ...]]] = []
         self._told: dict[type, tuple[Observer, ...]] = {}
@@ -207,8 +210,7 @@ class SimulatedNode:
     def _boot(self) -> None:
         era = self.genesis.eras[0]
         found = protocol(era.engine)
-        if install_staged(self.store, self.genesis) is not None:
-            self.keeping["snapshot-installed"] += 1
+        self._install_staged()
         ledger = EraBook().open_ledger(self.store, self.genesis, self.verifier, *(self.flush or ()))
         if not self._initialised:
             # A crash in here leaves a folder that is not complete; its owner begins again.
@@ -241,6 +243,17 @@ class SimulatedNode:
         for hook in self.started:
             hook(self)
         core.start()
+
+    def _install_staged(self) -> None:
+        """Counts by what the disk says: whoever dies right after that write is never told."""
+        before = Disk(self.store.memory).base()
+        try:
+            install_staged(self.store, self.genesis)
+        finally:
+            after = Disk(self.store.memory).base()
+            if after is not None and after != before:
+                self.keeping["snapshot-installed"] += 1
+                self.installed_height = after.height
 
     def _reopen_soon(self) -> None:
         """What a fetched snapshot asks for: the same process begins again on it."""
@@ -301,6 +314,7 @@ class SimulatedNode:
         """The disk is lost, the key is kept. The node must be down."""
         assert self.core is None
         self.store.wipe()
+        self.installed_height = 0
 
     def pause(self) -> None:
         """The process is stopped; what comes meanwhile waits."""

@@ -57,10 +57,10 @@ class Keeping:
             if snapshot.block not in self._whole and self._is_whole(shelf, snapshot):
                 self._whole.add(snapshot.block)
         settings = self._node.settings.snapshots
-        began_here = not self._node.keeping["snapshot-installed"]
-        if settings.every and settings.bodies and ledger.bodies_from > 1 and began_here:
-            reached = [each.height + 1 >= ledger.bodies_from for each in shelf.kept]
-            if not any(reached):
+        if settings.every and settings.bodies and ledger.bodies_from > 1:
+            # Up to a snapshot that it took it forgot nothing: its chain begins there.
+            heights = [self._node.installed_height, *(each.height for each in shelf.kept)]
+            if max(heights) + 1 < ledger.bodies_from:
                 self._violated(
                     f"forgot all bodies below {ledger.bodies_from}, and no snapshot on its disk "
                     "reaches up to there"
