@@ -1,10 +1,10 @@
 """Taking a snapshot from peers chunk by chunk, and serving snapshots to them. Sans-I/O.
 
 A node takes one when it is further behind than it cares to execute, or when nobody has the blocks
-any more that it needs; where nothing is ever final, never. First the description, which is judged
-by a proof of finality; then chunks, each judged by itself and durable before the next is looked at,
-from all peers that offer the same snapshot. A chunk that does not check costs its sender a ban, and
-another peer is asked.
+any more that it needs; whoever claims to have them must make good. Where nothing is ever final it
+takes none. First the description, which is judged by a proof of finality; then chunks, each judged
+by itself and durable before the next is looked at, from all peers that offer the same snapshot. A
+chunk that does not check costs its sender a ban, and another peer is asked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from chain.state.chunks import PATHS
 from p2p.actions import Action, Misbehaved, PeerKey, SendTo, SnapshotReady
 from p2p.sync.chain import SyncChain
 from p2p.sync.holdings import SnapshotDesk
+from p2p.sync.peers import SyncPeer
 from p2p.wire import (
     ChunkBody,
     GetChunk,
@@ -46,6 +47,8 @@ NO_OFFENCE: Final = ("snapshot-old", "snapshot-unproven")
 """Why a sound snapshot may be of no use here."""
 SETTLE_MS: Final = 1_000
 """After the first offer: time for others to come who may have the blocks."""
+STUCK_MS: Final = 30_000
+"""Blocks that peers claim to have, and of which none came for this long, are waited for no more."""
 
 
 class _Source:
@@ -70,14 +73,21 @@ class _Source:
 class SnapshotSync:
     """One per node: takes at most one snapshot at a time, and serves any number of peers."""
 
-    def __init__(self, chain: SyncChain, desk: SnapshotDesk, rng: random.Random) -> None:
-        self._chain, self._desk, self._rng = chain, desk, rng
+    def __init__(
+        self,
+        chain: SyncChain,
+        peers: dict[PeerKey, SyncPeer],
+        desk: SnapshotDesk,
+        rng: random.Random,
+    ) -> None:
+        self._chain, self._peers, self._desk, self._rng = chain, peers, desk, rng
         self._sources: dict[PeerKey, _Source] = {}
-        self._claims: dict[PeerKey, int] = {}
         self._describer: tuple[PeerKey, BlockId, int] | None = None
         self._width = PATHS  # of the chunk that came last
         self._sourced_ms: int | None = None
         self._first_ms: int | None = None
+        self._stuck_ms: int | None = None  # claimed and not come since then
+        self._reached = (0, 0)  # heights of the head and of what is final, at their highest
         self._ready = False
         self.progress_ms = 0
         """When something came last."""
@@ -95,13 +105,8 @@ class SnapshotSync:
 
     def left(self, peer: PeerKey) -> None:
         self._sources.pop(peer, None)
-        self._claims.pop(peer, None)
         if self._describer is not None and self._describer[0] == peer:
             self._describer = None
-
-    def claimed(self, peer: PeerKey, height: int) -> None:
-        """The finalized height that a peer told, trusted or not."""
-        self._claims[peer] = height
 
     def held_by(self, peer: PeerKey) -> Holdings | None:
         source = self._sources.get(peer)
@@ -136,35 +141,53 @@ class SnapshotSync:
         can be shown to be, and who asks again and again would wait for it as if it were coming."""
         if not self._chain.finalizes:
             return None
+        blocks_come = self._blocks_come(now_ms)
         best = self._best(now_ms)
         if best is None:
             self._first_ms = None
             return None
         if self._first_ms is None:
             self._first_ms = now_ms
-        ours = self._chain.height(self._chain.finalized())
-        gap, gap_max = best[0] - ours, self._desk.gap_max
+        gap = best[0] - self._chain.height(self._chain.finalized())
+        gap_max = self._desk.gap_max
         if gap <= 0:
             return None
         if gap_max and gap > gap_max:
             return best
-        if any(self._serves_blocks(peer, ours) for peer in self._claims):
+        if blocks_come:
             return None
         return best if now_ms - self._first_ms >= SETTLE_MS else None
 
-    def _serves_blocks(self, peer: PeerKey, ours: int) -> bool:
-        """Whether the peer is ahead and has the block that comes next here."""
-        if self._claims[peer] <= ours:
+    def _blocks_come(self, now_ms: int) -> bool:
+        """Whether peers claim to have the blocks that come next here, and make good.
+
+        A claim alone must not count for ever: a single liar, the only one to claim what the others
+        have pruned, would keep this node from the snapshots that they offer in its place.
+        """
+        old = self._reached
+        head = self._chain.height(self._chain.head())
+        final = self._chain.height(self._chain.finalized())
+        self._reached = (max(old[0], head), max(old[1], final))
+        if not self._served(now_ms):
+            self._stuck_ms = None
             return False
-        source = self._sources.get(peer)
-        return source is None or max(source.held.bodies_from, source.held.heads_from) <= ours + 1
+        if self._stuck_ms is None or self._reached != old:
+            self._stuck_ms = now_ms
+        return now_ms - self._stuck_ms < STUCK_MS
+
+    def _served(self, now_ms: int) -> bool:
+        """Whether a peer whose word counts is ahead and has the block that comes next here."""
+        ours = self._chain.height(self._chain.finalized())
+        return any(
+            peer.finalized_height > ours
+            and max(peer.bodies_from, peer.heads_from) <= ours + 1
+            and peer.trusted(now_ms)
+            for peer in self._peers.values()
+        )
 
     def _elsewhere(self, now_ms: int) -> bool:
         """Whether there is another way on than the staged snapshot."""
-        ours = self._chain.height(self._chain.finalized())
-        return self._best(now_ms) is not None or any(
-            self._serves_blocks(peer, ours) for peer in self._claims
-        )
+        return self._best(now_ms) is not None or self._served(now_ms)
 
     # ---------------------------------------------------------------------------------- asking
 
@@ -233,6 +256,7 @@ class SnapshotSync:
     def _drop(self) -> None:
         self._desk.drop()
         self._width, self._sourced_ms = PATHS, None
+        self._stuck_ms = None  # blocks waited for it: that none came says nothing of who has them
         for source in self._sources.values():
             source.late += len(source.asked)
             source.asked.clear()

@@ -75,7 +75,7 @@ class Sync:
         self._headers.pending = self._bodies.pending
         self._server = Server(chain)
         self._relay = Relay(chain, self._peers)
-        self._snapshots = None if desk is None else SnapshotSync(chain, desk, rng)
+        self._snapshots = None if desk is None else SnapshotSync(chain, self._peers, desk, rng)
         self._syncing = False
         self._was_behind = False
         self._progress_ms = 0
@@ -116,7 +116,6 @@ class Sync:
         state.refilled_ms = now_ms
         self._peers[peer] = state
         if self._snapshots is not None:
-            self._snapshots.claimed(peer, state.finalized_height)
             actions += self._snapshots.joined(peer, hello.features)
         actions += self._relay.tell_status(state, now_ms)
         return actions + self._advance(now_ms)
@@ -145,8 +144,6 @@ class Sync:
         state.head = message.head
         state.height = message.height
         state.finalized_height = message.finalized_height
-        if self._snapshots is not None:
-            self._snapshots.claimed(peer, message.finalized_height)
         state.weight = int.from_bytes(message.weight, "big")
         state.known.add(message.head)
         state.settle(self._chain)

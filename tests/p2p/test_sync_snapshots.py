@@ -11,7 +11,15 @@ from chain.errors import InvalidProof
 from chain.snapshot import Snapshot
 from chain.state.chunks import Coverage, StateChunk
 from p2p.actions import Action, Misbehaved, SendTo, SnapshotReady
-from p2p.sync.snapshots import FEATURE, SOURCELESS_MS, TIMEOUT_MS, SnapshotSync
+from p2p.sync.peers import DEMOTED_MS, FAILURES_MAX, SyncPeer
+from p2p.sync.snapshots import (
+    FEATURE,
+    SETTLE_MS,
+    SOURCELESS_MS,
+    STUCK_MS,
+    TIMEOUT_MS,
+    SnapshotSync,
+)
 from p2p.wire import (
     ChunkBody,
     GetChunk,
@@ -27,6 +35,7 @@ from tests.chain.ledger.test_snapshots import snapshot_at
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 SNAPSHOT, CHUNKS, _ = snapshot_at(20, 30)
+EVERYTHING = Holdings(0, 0, ())
 OFFER = Holdings(21, 5, (SnapshotOffer(SNAPSHOT.height, SNAPSHOT.block),))
 
 
@@ -35,6 +44,7 @@ class Here:
 
     def __init__(self, *, finalizes: bool = True) -> None:
         self.finalizes = finalizes
+        self.peers: dict[bytes, SyncPeer] = {}
         self.gap_max = 5
         self.staged: Snapshot | None = None
         self.is_clean = True
@@ -43,6 +53,9 @@ class Here:
         self.final = 0
 
     def finalized(self) -> bytes:
+        return bytes(32)
+
+    def head(self) -> bytes:
         return bytes(32)
 
     def height(self, block: bytes) -> int:
@@ -80,14 +93,30 @@ def serve(path: bytes) -> StateChunk:
 
 
 def syncing(here: Here, *peers: bytes, now_ms: int = 0) -> tuple[SnapshotSync, list[Action]]:
-    sync = SnapshotSync(here, here, random.Random(1))  # type: ignore[arg-type]
+    sync = SnapshotSync(here, here.peers, here, random.Random(1))  # type: ignore[arg-type]
     actions: list[Action] = []
     for peer in peers:
+        claim(here, peer, OFFER)
         sync.joined(peer, (FEATURE,))
-        sync.claimed(peer, 25)
     for peer in peers:
         actions += sync.on_holdings(peer, OFFER, now_ms)
     return sync, actions
+
+
+def claim(here: Here, key: bytes, holdings: Holdings, height: int = 25) -> SyncPeer:
+    """What the peer said of itself, as the whole of sync keeps it."""
+    peer = here.peers[key] = SyncPeer(key, height, height)
+    peer.bodies_from, peer.heads_from = holdings.bodies_from, holdings.heads_from
+    return peer
+
+
+def begins(actions: list[Action]) -> list[bytes]:
+    """Who is asked for the description of a snapshot."""
+    return [
+        each.peer
+        for each in actions
+        if isinstance(each, SendTo) and isinstance(each.message, GetSnapshot)
+    ]
 
 
 def forged(chunk: StateChunk) -> StateChunk:
@@ -225,10 +254,10 @@ def test_who_stalls_is_passed_over_and_its_late_answer_forgiven() -> None:
 def test_a_snapshot_that_nobody_offers_any_more_is_given_up_for_blocks() -> None:
     here = Here()
     here.staged = SNAPSHOT
-    sync = SnapshotSync(here, here, random.Random(1))  # type: ignore[arg-type]
+    sync = SnapshotSync(here, here.peers, here, random.Random(1))  # type: ignore[arg-type]
+    claim(here, A, EVERYTHING)
     sync.joined(A, (FEATURE,))
-    sync.claimed(A, 25)
-    sync.on_holdings(A, Holdings(0, 0, ()), 0)
+    sync.on_holdings(A, EVERYTHING, 0)
     sync.tick(1)
     assert here.staged is not None
     sync.tick(SOURCELESS_MS + 2)
@@ -240,17 +269,110 @@ def test_near_peers_that_have_the_blocks_are_not_asked_for_a_snapshot() -> None:
     here.gap_max = 100
     sync, actions = syncing(here, A)
     assert actions == [] and not sync.active
-    for now_ms in (500, 1_500):
-        actions = sync.tick(now_ms)
     # A has pruned what comes next here: after a moment for others to come, it is asked.
-    assert any(isinstance(a, SendTo) and isinstance(a.message, GetSnapshot) for a in actions)
+    assert begins(sync.tick(SETTLE_MS - 1)) == [] and begins(sync.tick(SETTLE_MS)) == [A]
+    here = Here()
+    here.gap_max = 100
     sync, _ = syncing(here, A)
-    sync.claimed(B, 25)  # an old node, that keeps everything
-    assert not any(
-        isinstance(a, SendTo) and isinstance(a.message, GetSnapshot)
-        for now_ms in (500, 1_500)
-        for a in sync.tick(now_ms)
-    )
+    claim(here, B, EVERYTHING)  # an old node, that keeps everything
+    for now_ms in range(0, 10 * STUCK_MS, 1_000):
+        if now_ms % (STUCK_MS - 2_000) == 0:
+            here.final += 1  # its blocks come, if slowly
+        assert begins(sync.tick(now_ms)) == []
+
+
+def test_blocks_that_are_claimed_and_never_come_are_not_waited_for_for_ever() -> None:
+    """B alone claims what all others have pruned, and is never caught at a lie."""
+    here = Here()
+    here.gap_max = 0
+    sync, _ = syncing(here, A)
+    claim(here, B, EVERYTHING)
+    assert begins(sync.tick(1)) == []
+    liar = claim(here, B, EVERYTHING)  # linked anew: its record is clean, its time goes on
+    liar.height = liar.finalized_height = 10_000
+    assert begins(sync.tick(STUCK_MS)) == []
+    assert begins(sync.tick(STUCK_MS + 1)) == [A]
+
+
+def test_a_false_offer_beside_a_false_claim_keeps_from_nothing_for_long() -> None:
+    """B claims the blocks, C offers a snapshot above all others; neither sends any."""
+    here = Here()
+    here.gap_max = 0
+    sync, _ = syncing(here, A, C)
+    claim(here, B, EVERYTHING)
+    sync.on_holdings(C, Holdings(21, 5, (SnapshotOffer(10_000, C),)), 0)
+    asked = {
+        now_ms: who for now_ms in range(1, 2 * STUCK_MS, 500) for who in begins(sync.tick(now_ms))
+    }
+    assert list(asked.values())[:2] == [C, A]
+    assert max(list(asked)[:2]) <= STUCK_MS + TIMEOUT_MS + 1_000
+
+
+def test_a_liars_claim_to_have_the_blocks_does_not_count_while_it_is_demoted() -> None:
+    here = Here()
+    here.gap_max = 0
+    sync, _ = syncing(here, A)
+    liar = claim(here, B, EVERYTHING)
+    assert begins(sync.tick(SETTLE_MS)) == []
+    for _ in range(FAILURES_MAX - 1):
+        liar.fail(SETTLE_MS + 1)
+    assert begins(sync.tick(SETTLE_MS + 1)) == [], "a stall or two happens to the honest"
+    assert liar.fail(SETTLE_MS + 2)
+    assert begins(sync.tick(SETTLE_MS + 2)) == [A]
+    # Given up for want of an answer, later: its word counts again, for as long as anybody's.
+    sync.on_no_snapshot(A, NoSnapshot(SNAPSHOT.block), SETTLE_MS + 3)
+    since_ms = SETTLE_MS + 2 + DEMOTED_MS
+    sync.tick(since_ms)
+    assert begins(sync.on_holdings(A, OFFER, since_ms)) == []
+    assert begins(sync.tick(since_ms + STUCK_MS - 1)) == []
+    assert begins(sync.tick(since_ms + STUCK_MS)) == [A]
+
+
+def test_who_claims_nothing_any_more_is_not_waited_for() -> None:
+    """A claim that was taken back, or lost for want of proof, is none."""
+    here = Here()
+    here.gap_max = 0
+    sync, _ = syncing(here, A)
+    boaster = claim(here, B, EVERYTHING, height=10_000)
+    assert begins(sync.tick(SETTLE_MS)) == []
+    boaster.break_claim(here, SETTLE_MS + 1)  # type: ignore[arg-type]
+    assert begins(sync.tick(SETTLE_MS + 1)) == [A]
+
+
+def test_blocks_that_waited_for_a_snapshot_get_their_time_once_it_is_given_up() -> None:
+    here = Here()
+    here.gap_max = 0
+    sync, _ = syncing(here, A)
+    claim(here, B, EVERYTHING)
+    assert begins(sync.tick(1)) == [] and begins(sync.tick(1 + STUCK_MS)) == [A]
+    sync.on_snapshot(A, SnapshotBody(SNAPSHOT), 1 + STUCK_MS)
+    sync.on_holdings(A, EVERYTHING, 2 + STUCK_MS)
+    gone_ms = 2 + STUCK_MS + SOURCELESS_MS
+    sync.tick(gone_ms)
+    assert here.staged is None
+    sync.tick(gone_ms + TIMEOUT_MS)
+    assert begins(sync.on_holdings(A, OFFER, gone_ms + TIMEOUT_MS)) == []
+    assert begins(sync.tick(gone_ms + TIMEOUT_MS + SETTLE_MS)) == []
+    assert begins(sync.tick(gone_ms + TIMEOUT_MS + STUCK_MS)) == [A]
+
+
+def test_links_that_were_down_do_not_speak_against_blocks() -> None:
+    here = Here()
+    here.gap_max = 0
+    sync, _ = syncing(here, A)
+    claim(here, B, EVERYTHING)
+    assert begins(sync.tick(1)) == []
+    del here.peers[B], here.peers[A]
+    sync.left(A)
+    sync.left(B)
+    for now_ms in range(0, 2 * STUCK_MS, 1_000):
+        sync.tick(now_ms)
+    back_ms = 2 * STUCK_MS
+    claim(here, B, EVERYTHING)
+    sync.joined(A, (FEATURE,))
+    assert begins(sync.on_holdings(A, OFFER, back_ms)) == []
+    assert begins(sync.tick(back_ms + STUCK_MS - 1)) == []
+    assert begins(sync.tick(back_ms + STUCK_MS)) == [A]
 
 
 def test_where_nothing_is_final_no_snapshot_is_asked_for() -> None:

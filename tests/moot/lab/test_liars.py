@@ -55,6 +55,13 @@ def test_pbft_bears(kind: str) -> None:
     _bears("pbft", kind)
 
 
+def test_a_poisoner_that_alone_claims_old_blocks_keeps_no_wiped_node_from_a_snapshot() -> None:
+    """The others had pruned what n0 needed, and n0 waited for the liar's blocks for ever."""
+    outcome = run(RunOptions(engine="pbft", nodes=7, seed=179, minutes=0.5, liars=1))
+    assert outcome.violations == []
+    assert outcome.exercised["liar_poisoner"] and outcome.exercised["snapshot-installed"]
+
+
 def test_what_a_double_spender_pays_users_is_no_violation() -> None:
     """A true balance, a liar's payment in it, was once taken for an invented one."""
     options = RunOptions(
