@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from moot.lab.fault_kinds import KINDS
+from moot.lab.fault_kinds import DRAWN, KINDS
 from moot.lab.run import Outcome, RunOptions, command_of
 
 
@@ -69,6 +69,7 @@ class Tally:
         self._events = self._operations = 0
         self._virtual_seconds = 0.0
         self._faults: Counter[str] = Counter()
+        self._wanted: set[str] = set()
         self._exercised: Counter[str] = Counter()
 
     def add(self, options: RunOptions, outcome: Outcome) -> None:
@@ -79,6 +80,7 @@ class Tally:
         self._operations += outcome.operations
         self._virtual_seconds += outcome.virtual_seconds
         self._faults.update(outcome.faults)
+        self._wanted.update(DRAWN if options.faults is None else options.faults)
         for name, count in outcome.exercised.items():
             if name.endswith("_max"):
                 self._exercised[name] = max(self._exercised[name], count)
@@ -99,7 +101,9 @@ class Tally:
             violations=sorted(self.failed, key=lambda run: run.seed),
             invalid_runs=self.invalid,
             faults={kind: self._faults[kind] for kind in KINDS if self._faults[kind]},
-            faults_never_injected=[kind for kind in KINDS if not self._faults[kind]],
+            faults_never_injected=[
+                kind for kind in KINDS if kind in self._wanted and not self._faults[kind]
+            ],
             exercised={name: self._exercised[name] for name in sorted(self._exercised)},
             seconds=round(seconds, 3),
             events=self._events,

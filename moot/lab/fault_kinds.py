@@ -44,6 +44,8 @@ are changed by votes, where the engine allows that."""
 NAMED_ONLY = ("cut-at-phase",)
 """Those that no seed draws by itself: they strike so often where it hurts that little is decided
 meanwhile, and what a seed has drawn so far it goes on drawing."""
+DRAWN = tuple(kind for kind in KINDS if kind not in NAMED_ONLY)
+"""Those that seeds draw, where the engine allows them."""
 
 OPERATORS = ("transfer", "graceful-stop")
 """What operators do without any fault, by the names that ``--faults`` takes too: a leader is told
@@ -72,6 +74,5 @@ def chosen_kinds(names: Iterable[str] | None, rng: random.Random) -> tuple[str, 
     Whether members change is drawn elsewhere, since it has a say in how much may be broken.
     """
     if names is None:
-        drawn = [kind for kind in KINDS if kind != MEMBERSHIP and kind not in NAMED_ONLY]
-        return tuple(kind for kind in drawn if rng.random() < 0.5)
+        return tuple(kind for kind in DRAWN if kind != MEMBERSHIP and rng.random() < 0.5)
     return check_kinds(names)
