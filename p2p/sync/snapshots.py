@@ -4,7 +4,8 @@ A node takes one when it is further behind than it cares to execute, or when nob
 any more that it needs; whoever claims to have them must make good. Where nothing is ever final it
 takes none. First the description, which is judged by a proof of finality; then chunks, each judged
 by itself and durable before the next is looked at, from all peers that offer the same snapshot. A
-chunk that does not check costs its sender a ban, and another peer is asked.
+chunk that does not check costs its sender a ban, and another peer is asked. Blocks wait for a
+snapshot only while it comes: whose offers bring nothing is passed over, for longer each time.
 """
 
 from __future__ import annotations
@@ -38,11 +39,18 @@ CHUNKS_MAX: Final = 16
 TIMEOUT_MS: Final = 10_000
 """A peer that owes an answer for this long is passed over..."""
 BLOCKED_MS: Final = 10_000
-"""...for this long."""
+"""...for this long, twice as long each time, and half as long for each chunk that comes..."""
+BLOCKED_MS_MAX: Final = 600_000
+"""...but never longer than this."""
 REFUSED_MS: Final = 600_000
-"""A peer whose snapshot was refused is not asked for one for so long."""
-SOURCELESS_MS: Final = 30_000
-"""A snapshot that nobody offers any more, for this long, is given up for one that is offered."""
+"""A peer whose snapshot is false is not asked for one for so long."""
+REFUSALS_MAX: Final = 3
+"""Offers of which not even a usable description came: as bad as a stall."""
+RECORDS_MAX: Final = 1_024
+"""Peers of which it is remembered what asking them brought."""
+STARVED_MS: Final = 30_000
+"""A snapshot of which no chunk came for this long keeps no blocks waiting, and is given up where
+there was another way on for as long. Who offered it pays as for a stall, but not the first time."""
 NO_OFFENCE: Final = ("snapshot-old", "snapshot-unproven")
 """Why a sound snapshot may be of no use here."""
 SETTLE_MS: Final = 1_000
@@ -51,20 +59,56 @@ STUCK_MS: Final = 30_000
 """Blocks that peers claim to have, and of which none came for this long, are waited for no more."""
 
 
+class _Record:
+    """What asking a peer brought. Outlives its links, so that linking anew washes nobody."""
+
+    def __init__(self) -> None:
+        self.blocked_until_ms = 0
+        self._pause_ms = BLOCKED_MS
+        self._give_up_pause_ms = 0
+        self._refusals = 0
+
+    def block(self, until_ms: int) -> None:
+        self.blocked_until_ms = max(self.blocked_until_ms, until_ms)
+
+    def fail(self, now_ms: int) -> None:
+        """It was asked and sent nothing."""
+        self.block(now_ms + self._pause_ms)
+        self._pause_ms = min(2 * self._pause_ms, BLOCKED_MS_MAX)
+
+    def refuse(self, now_ms: int) -> None:
+        """What it offered was of no use: that may happen, but not again and again."""
+        self._refusals += 1
+        if self._refusals == REFUSALS_MAX:
+            self._refusals = 0
+            self.fail(now_ms)
+
+    def give_up(self, now_ms: int) -> None:
+        """A snapshot of its did not come whole. Once is free: it may have made a newer one since.
+        For more no chunk makes up, or one of each snapshot would be enough."""
+        self.block(now_ms + self._give_up_pause_ms)
+        self._give_up_pause_ms = min(max(2 * self._give_up_pause_ms, BLOCKED_MS), BLOCKED_MS_MAX)
+
+    def deliver(self) -> None:
+        """A chunk came that was missing: it makes up for one stall, not for all."""
+        self._pause_ms = max(self._pause_ms // 2, BLOCKED_MS)
+        self._refusals = 0
+
+
 class _Source:
     """One peer that understands snapshots."""
 
-    def __init__(self) -> None:
+    def __init__(self, record: _Record) -> None:
+        self.record = record
         self.held = Holdings(0, 0, ())
         self.told: Holdings | None = None
         self.asked: dict[int, int] = {}  # path -> since when
         self.late = 0
-        self.blocked_until_ms = 0
         self.refused: set[BlockId] = set()
 
     def offers(self, block: BlockId, now_ms: int) -> bool:
         return (
-            now_ms >= self.blocked_until_ms
+            now_ms >= self.record.blocked_until_ms
             and block not in self.refused
             and any(offer.block == block for offer in self.held.snapshots)
         )
@@ -82,9 +126,13 @@ class SnapshotSync:
     ) -> None:
         self._chain, self._peers, self._desk, self._rng = chain, peers, desk, rng
         self._sources: dict[PeerKey, _Source] = {}
+        self._records: dict[PeerKey, _Record] = {}
         self._describer: tuple[PeerKey, BlockId, int] | None = None
         self._width = PATHS  # of the chunk that came last
-        self._sourced_ms: int | None = None
+        self._fed_ms: int | None = None  # when the last chunk came, or the first was waited for
+        self._elsewhere_ms: int | None = None  # there has been another way on since then
+        self._starved = False
+        self._taken_from: dict[PeerKey, _Record] = {}  # the staged one: who was asked for any of it
         self._first_ms: int | None = None
         self._stuck_ms: int | None = None  # claimed and not come since then
         self._reached = (0, 0)  # heights of the head and of what is final, at their highest
@@ -99,14 +147,18 @@ class SnapshotSync:
         self._sources.pop(peer, None)
         if FEATURE not in features:
             return []
-        source = self._sources[peer] = _Source()
+        record = self._records[peer] = self._records.pop(peer, _Record())
+        while len(self._records) > RECORDS_MAX:
+            del self._records[next(iter(self._records))]
+        source = self._sources[peer] = _Source(record)
         source.told = self._desk.holdings()
         return [SendTo(peer, source.told)]
 
-    def left(self, peer: PeerKey) -> None:
-        self._sources.pop(peer, None)
-        if self._describer is not None and self._describer[0] == peer:
+    def left(self, peer: PeerKey, now_ms: int) -> None:
+        source = self._sources.pop(peer, None)
+        if source is not None and self._describer is not None and self._describer[0] == peer:
             self._describer = None
+            source.record.refuse(now_ms)
 
     def held_by(self, peer: PeerKey) -> Holdings | None:
         source = self._sources.get(peer)
@@ -124,15 +176,20 @@ class SnapshotSync:
     @property
     def active(self) -> bool:
         """Whether a snapshot is on its way in: blocks wait for it."""
-        return self._desk.staged is not None or self._describer is not None
+        return self._describer is not None or (self.begun and not self._starved)
 
-    def _best(self, now_ms: int) -> tuple[int, BlockId] | None:
+    @property
+    def begun(self) -> bool:
+        """Whether one was shown to be final, and so this node to be behind."""
+        return self._desk.staged is not None
+
+    def _best(self, now_ms: int, besides: BlockId | None = None) -> tuple[int, BlockId] | None:
         """The highest offer of a peer that may be asked."""
         found = [
             (offer.height, offer.block)
             for source in self._sources.values()
             for offer in source.held.snapshots
-            if source.offers(offer.block, now_ms)
+            if offer.block != besides and source.offers(offer.block, now_ms)
         ]
         return max(found, default=None)
 
@@ -185,9 +242,26 @@ class SnapshotSync:
             for peer in self._peers.values()
         )
 
-    def _elsewhere(self, now_ms: int) -> bool:
+    def _elsewhere(self, staged: BlockId, now_ms: int) -> bool:
         """Whether there is another way on than the staged snapshot."""
-        return self._best(now_ms) is not None or self._served(now_ms)
+        return self._best(now_ms, besides=staged) is not None or self._served(now_ms)
+
+    def _given_up(self, staged: BlockId, now_ms: int) -> bool:
+        """Whether to go another way than the staged snapshot, of which no chunk comes.
+
+        Who offers it does not count, only what came: a liar that goes on to offer a sound snapshot
+        and sends none of it would keep this node from the blocks for ever. Where links were down,
+        there was no other way either, and what is here already stays.
+        """
+        if self._fed_ms is None:
+            self._fed_ms = now_ms
+        if not self._elsewhere(staged, now_ms):
+            self._elsewhere_ms = None
+        elif self._elsewhere_ms is None:
+            self._elsewhere_ms = now_ms
+        self._starved = now_ms - self._fed_ms >= STARVED_MS
+        since_ms = self._elsewhere_ms
+        return self._starved and since_ms is not None and now_ms - since_ms >= STARVED_MS
 
     # ---------------------------------------------------------------------------------- asking
 
@@ -219,16 +293,15 @@ class SnapshotSync:
         able = [key for key, each in self._sources.items() if each.offers(wanted[1], now_ms)]
         peer = able[self._rng.randrange(len(able))]
         self._describer = (peer, wanted[1], now_ms)
-        self.progress_ms = now_ms
         return [SendTo(peer, GetSnapshot(wanted[1]))]
 
     def _ask_chunks(self, block: BlockId, now_ms: int) -> list[Action]:
-        able = [each for each in self._sources.items() if each[1].offers(block, now_ms)]
-        if able or self._sourced_ms is None:
-            self._sourced_ms = now_ms
-        elif now_ms - self._sourced_ms >= SOURCELESS_MS and self._elsewhere(now_ms):
+        if self._given_up(block, now_ms):
+            for record in self._taken_from.values():
+                record.give_up(now_ms)
             self._drop()
             return []
+        able = [each for each in self._sources.items() if each[1].offers(block, now_ms)]
         asked = {path for source in self._sources.values() for path in source.asked}
         # Until the first chunk has shown how wide they are, one is enough to ask for.
         room = 1 if self._width == PATHS else CHUNKS_MAX
@@ -239,6 +312,7 @@ class SnapshotSync:
                 break
             peer, source = min(free, key=lambda each: len(each[1].asked))
             source.asked[path] = now_ms
+            self._taken_from[peer] = source.record
             actions.append(SendTo(peer, GetChunk(block, path.to_bytes(32, "big"))))
         return actions
 
@@ -255,7 +329,10 @@ class SnapshotSync:
 
     def _drop(self) -> None:
         self._desk.drop()
-        self._width, self._sourced_ms = PATHS, None
+        self._width = PATHS
+        self._fed_ms = self._elsewhere_ms = None
+        self._starved = False
+        self._taken_from.clear()
         self._stuck_ms = None  # blocks waited for it: that none came says nothing of who has them
         for source in self._sources.values():
             source.late += len(source.asked)
@@ -277,10 +354,12 @@ class SnapshotSync:
         except InvalidProof as error:
             source.refused.add(asked[1])
             if error.code in NO_OFFENCE:
+                source.record.refuse(now_ms)
                 return []
-            source.blocked_until_ms = now_ms + REFUSED_MS
+            source.record.block(now_ms + REFUSED_MS)
             return [Misbehaved(peer, "invalid-snapshot")]
-        self.progress_ms, self._width, self._sourced_ms = now_ms, PATHS, now_ms
+        self.progress_ms, self._width, self._fed_ms = now_ms, PATHS, now_ms
+        self._taken_from[peer] = source.record  # whether or not it goes on to offer it
         return self.pump(now_ms)
 
     def on_chunk(self, peer: PeerKey, message: ChunkBody, now_ms: int) -> list[Action]:
@@ -295,10 +374,12 @@ class SnapshotSync:
             if not message.chunk.first <= path < message.chunk.end:
                 raise InvalidProof("chunk-other", "it is not the chunk that was asked for")
             if self._desk.add(message.chunk):
-                self.progress_ms = now_ms
+                self.progress_ms = self._fed_ms = now_ms
+                self._starved = False
+                source.record.deliver()
         except InvalidProof:
             source.refused.add(staged.block)
-            source.blocked_until_ms = now_ms + REFUSED_MS
+            source.record.block(now_ms + REFUSED_MS)
             return [Misbehaved(peer, "invalid-chunk"), *self.pump(now_ms)]
         self._width = message.chunk.end - message.chunk.first
         return self.pump(now_ms)
@@ -310,6 +391,7 @@ class SnapshotSync:
             return self._unasked(peer)
         if self._describer is not None and self._describer[:2] == (peer, message.block):
             self._describer = None
+            source.record.refuse(now_ms)
         source.asked.clear()
         source.held = Holdings(
             source.held.bodies_from,
@@ -360,13 +442,14 @@ class SnapshotSync:
             source.late += 1
         source.late += len(source.asked)
         source.asked.clear()
-        source.blocked_until_ms = now_ms + BLOCKED_MS
+        source.record.fail(now_ms)
         return [Misbehaved(peer, "stalling")]
 
     def counts(self) -> dict[str, int]:
         """Sizes of what is held, for metrics and tests."""
         return {
             "sources": len(self._sources),
+            "records": len(self._records),
             "chunks_asked": sum(len(source.asked) for source in self._sources.values()),
         }
 

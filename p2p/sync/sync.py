@@ -128,7 +128,7 @@ class Sync:
         self._headers.left(state)
         self._bodies.left(state)
         if self._snapshots is not None:
-            self._snapshots.left(peer)
+            self._snapshots.left(peer, now_ms)
         del self._peers[peer]
         return self._advance(now_ms)
 
@@ -370,7 +370,9 @@ class Sync:
 
     def _judge_syncing(self, now_ms: int) -> list[Action]:
         height_min = self._chain.height(self._chain.head()) + BEHIND_MIN
-        behind = self.takes_snapshot or any(
+        # A snapshot that is only asked for shows nothing: anybody can offer one.
+        begun = self._snapshots is not None and self._snapshots.begun
+        behind = begun or any(
             peer.height >= height_min and self._clearly_ahead(peer, now_ms)
             for peer in self._peers.values()
         )

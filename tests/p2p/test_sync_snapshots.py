@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import msgspec
@@ -10,20 +11,27 @@ import pytest
 from chain.errors import InvalidProof
 from chain.snapshot import Snapshot
 from chain.state.chunks import Coverage, StateChunk
-from p2p.actions import Action, Misbehaved, SendTo, SnapshotReady
+from p2p.actions import Action, Misbehaved, SendTo, SnapshotReady, SyncingChanged
+from p2p.sync import Sync
 from p2p.sync.peers import DEMOTED_MS, FAILURES_MAX, SyncPeer
 from p2p.sync.snapshots import (
+    BLOCKED_MS,
+    BLOCKED_MS_MAX,
     FEATURE,
+    RECORDS_MAX,
+    REFUSALS_MAX,
     SETTLE_MS,
-    SOURCELESS_MS,
+    STARVED_MS,
     STUCK_MS,
     TIMEOUT_MS,
     SnapshotSync,
 )
 from p2p.wire import (
+    PROTOCOL_VERSION,
     ChunkBody,
     GetChunk,
     GetSnapshot,
+    Hello,
     Holdings,
     NoSnapshot,
     SnapshotBody,
@@ -32,6 +40,7 @@ from p2p.wire import (
     encode_frame,
 )
 from tests.chain.ledger.test_snapshots import snapshot_at
+from tests.p2p.simnet import GENESIS, FakeChain, branch
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
 SNAPSHOT, CHUNKS, _ = snapshot_at(20, 30)
@@ -260,7 +269,7 @@ def test_a_snapshot_that_nobody_offers_any_more_is_given_up_for_blocks() -> None
     sync.on_holdings(A, EVERYTHING, 0)
     sync.tick(1)
     assert here.staged is not None
-    sync.tick(SOURCELESS_MS + 2)
+    sync.tick(STARVED_MS + 2)
     assert here.staged is None and not sync.active
 
 
@@ -347,7 +356,7 @@ def test_blocks_that_waited_for_a_snapshot_get_their_time_once_it_is_given_up() 
     assert begins(sync.tick(1)) == [] and begins(sync.tick(1 + STUCK_MS)) == [A]
     sync.on_snapshot(A, SnapshotBody(SNAPSHOT), 1 + STUCK_MS)
     sync.on_holdings(A, EVERYTHING, 2 + STUCK_MS)
-    gone_ms = 2 + STUCK_MS + SOURCELESS_MS
+    gone_ms = 2 + STUCK_MS + STARVED_MS
     sync.tick(gone_ms)
     assert here.staged is None
     sync.tick(gone_ms + TIMEOUT_MS)
@@ -363,8 +372,8 @@ def test_links_that_were_down_do_not_speak_against_blocks() -> None:
     claim(here, B, EVERYTHING)
     assert begins(sync.tick(1)) == []
     del here.peers[B], here.peers[A]
-    sync.left(A)
-    sync.left(B)
+    sync.left(A, 2)
+    sync.left(B, 2)
     for now_ms in range(0, 2 * STUCK_MS, 1_000):
         sync.tick(now_ms)
     back_ms = 2 * STUCK_MS
@@ -373,6 +382,172 @@ def test_links_that_were_down_do_not_speak_against_blocks() -> None:
     assert begins(sync.on_holdings(A, OFFER, back_ms)) == []
     assert begins(sync.tick(back_ms + STUCK_MS - 1)) == []
     assert begins(sync.tick(back_ms + STUCK_MS)) == [A]
+
+
+def lure(number: int) -> Snapshot:
+    """A description that is sound in form, of a block that nothing shows to be final."""
+    head = branch(None, 2, nonce=number)[-1].head
+    return msgspec.structs.replace(SNAPSHOT, height=head.height, heads=(head,))
+
+
+def offer_of(snapshot: Snapshot, height: int = 10_000) -> Holdings:
+    return Holdings(height, height, (SnapshotOffer(height, snapshot.heads[-1].id),))
+
+
+def test_endless_useless_offers_are_passed_over() -> None:
+    """Unproven, gone when asked for, the link gone: none is an offence, and all held blocks up."""
+    here = Here()
+    here.refusal = "snapshot-unproven"
+    sync, _ = syncing(here)
+    sync.joined(A, (FEATURE,))
+    asked_ms: list[int] = []
+    number, end_ms = 0, 2 * BLOCKED_MS_MAX
+    for now_ms in range(0, end_ms, 500):
+        number += 1
+        lie = lure(number)
+        actions = [*sync.on_holdings(A, offer_of(lie), now_ms), *sync.tick(now_ms)]
+        if not begins(actions):
+            assert not sync.active
+            continue
+        asked_ms.append(now_ms)
+        if number % 3 == 0:
+            assert sync.on_snapshot(A, SnapshotBody(lie), now_ms) == []
+        elif number % 3 == 1:
+            assert sync.on_no_snapshot(A, NoSnapshot(lie.heads[-1].id), now_ms) == []
+        else:
+            sync.left(A, now_ms)
+            sync.joined(A, (FEATURE,))
+        assert not sync.active
+    assert asked_ms[:REFUSALS_MAX] == [500 * n for n in range(REFUSALS_MAX)]
+    assert asked_ms[REFUSALS_MAX] >= asked_ms[REFUSALS_MAX - 1] + BLOCKED_MS
+    assert len(asked_ms) <= 9 * REFUSALS_MAX, "each pause is twice as long as the one before"
+    assert not sync.progress_ms
+
+
+def test_who_offers_what_is_never_shown_makes_nobody_call_itself_syncing() -> None:
+    """Each question was progress, and each time anew that it waited for an answer."""
+    here = Here()
+    here.refusal = "snapshot-unproven"
+    sync = Sync(FakeChain(finalizes=True), random.Random(1), here)
+    hello = Hello(PROTOCOL_VERSION, GENESIS.id, "fake", A, "test", 0, 0, 0, (FEATURE,))
+    actions = sync.joined(A, hello, 0)
+    for number in range(1, 60):
+        lie, now_ms = lure(number), 1_000 * number
+        asked = sync.on_snapshot_message(A, offer_of(lie), now_ms)
+        actions += asked
+        if begins(asked):
+            actions += sync.tick(now_ms + 100)
+            actions += sync.on_snapshot_message(A, SnapshotBody(lie), now_ms + 200)
+        actions += sync.tick(now_ms + 500)
+    assert begins(actions)
+    assert not any(isinstance(each, SyncingChanged) for each in actions)
+
+
+@pytest.mark.parametrize("trick", ["silent", "links anew", "takes it back", "one chunk"])
+def test_a_sound_snapshot_of_which_nothing_comes_holds_up_blocks_ever_less(trick: str) -> None:
+    """A offers the genuine one as often as it likes, and sends no chunk of it, or but the first."""
+    here = Here()
+    sync, actions = syncing(here, A)
+    claim(here, B, EVERYTHING)
+    waited_ms, given_up_ms, end_ms = 0, [], 3 * BLOCKED_MS_MAX
+    for now_ms in range(0, end_ms, 500):
+        was_staged = here.staged is not None
+        actions += sync.tick(now_ms)
+        if was_staged and here.staged is None:
+            given_up_ms.append(now_ms)
+        if trick == "links anew" and now_ms % 9_000 == 0:
+            sync.left(A, now_ms)
+            sync.joined(A, (FEATURE,))
+        if here.staged is None:
+            actions += sync.on_holdings(A, OFFER, now_ms)
+        elif trick == "links anew":
+            sync.on_holdings(A, OFFER, now_ms)
+        for _ in begins(actions):
+            if trick == "takes it back":
+                sync.on_holdings(A, EVERYTHING, now_ms)
+            asked = sync.on_snapshot(A, SnapshotBody(SNAPSHOT), now_ms)
+            if trick == "one chunk":
+                assert isinstance(asked[0], SendTo) and isinstance(asked[0].message, GetChunk)
+                path = asked[0].message.path
+                sync.on_holdings(A, EVERYTHING, now_ms)
+                sync.on_chunk(A, ChunkBody(SNAPSHOT.block, path, serve(path)), now_ms)
+        actions = []
+        waited_ms += 500 * sync.active
+    assert given_up_ms[0] <= STARVED_MS + 1_000
+    between = [later - earlier for earlier, later in itertools.pairwise(given_up_ms)]
+    assert between[-1] >= BLOCKED_MS_MAX / 2 and between[-1] == max(between)
+    assert waited_ms <= end_ms / 5
+
+
+def test_a_source_that_stalls_again_and_again_is_passed_over_for_longer_each_time() -> None:
+    here = Here()
+    sync, _ = syncing(here, A)
+    sync.on_snapshot(A, SnapshotBody(SNAPSHOT), 0)
+    stalls_ms: list[int] = []
+    for now_ms in range(500, 2_000_000, 500):
+        if Misbehaved(A, "stalling") in sync.tick(now_ms):
+            stalls_ms.append(now_ms)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(stalls_ms)]
+    assert pauses[:4] == [TIMEOUT_MS + (BLOCKED_MS << n) for n in range(4)]
+    assert pauses[-1] == TIMEOUT_MS + BLOCKED_MS_MAX
+    assert here.staged is not None, "there is no other way on"
+    # A chunk makes up for one of them.
+    now_ms = stalls_ms[-1] + BLOCKED_MS_MAX
+    (asked,) = sync.tick(now_ms)
+    assert isinstance(asked, SendTo) and isinstance(asked.message, GetChunk)
+    chunk = serve(asked.message.path)
+    sync.on_chunk(A, ChunkBody(SNAPSHOT.block, asked.message.path, chunk), now_ms)
+    again_ms = now_ms + TIMEOUT_MS
+    assert Misbehaved(A, "stalling") in sync.tick(again_ms)
+    assert sync.tick(again_ms + BLOCKED_MS_MAX // 2 - 1) == []
+    assert sync.tick(again_ms + BLOCKED_MS_MAX // 2) != []
+
+
+def test_records_of_peers_that_came_and_went_are_bounded() -> None:
+    sync, _ = syncing(Here())
+    for number in range(3 * RECORDS_MAX):
+        peer = number.to_bytes(32, "big")
+        sync.joined(peer, (FEATURE,))
+        sync.left(peer, number)
+    assert sync.counts()["records"] == RECORDS_MAX
+
+
+def test_blocks_go_on_where_no_chunk_comes_and_wait_again_once_one_does() -> None:
+    """A alone holds a proof of finality, sends no chunk, and nobody else has another way on."""
+    here = Here()
+    sync, _ = syncing(here, A)
+    (asked,) = sync.on_snapshot(A, SnapshotBody(SNAPSHOT), 0)
+    assert isinstance(asked, SendTo) and isinstance(asked.message, GetChunk)
+    for now_ms in range(0, STARVED_MS, 500):
+        sync.tick(now_ms)
+        assert sync.active
+    sync.tick(STARVED_MS)
+    assert not sync.active and here.staged is not None
+    sync.joined(B, (FEATURE,))
+    (asked,) = sync.on_holdings(B, OFFER, STARVED_MS + 1)
+    assert isinstance(asked, SendTo) and isinstance(asked.message, GetChunk)
+    chunk = serve(asked.message.path)
+    sync.on_chunk(B, ChunkBody(SNAPSHOT.block, asked.message.path, chunk), STARVED_MS + 2)
+    assert sync.active
+
+
+def test_what_is_here_of_a_snapshot_outlives_links_that_were_down() -> None:
+    here = Here()
+    sync, _ = syncing(here, A)
+    claim(here, B, EVERYTHING)
+    (asked,) = sync.on_snapshot(A, SnapshotBody(SNAPSHOT), 0)
+    assert isinstance(asked, SendTo) and isinstance(asked.message, GetChunk)
+    chunk = serve(asked.message.path)
+    sync.on_chunk(A, ChunkBody(SNAPSHOT.block, asked.message.path, chunk), 0)
+    del here.peers[B], here.peers[A]
+    sync.left(A, 1)
+    for now_ms in range(500, 4 * STARVED_MS, 500):
+        sync.tick(now_ms)
+    back_ms = 4 * STARVED_MS
+    claim(here, B, EVERYTHING)
+    sync.joined(A, (FEATURE,))
+    actions = sync.on_holdings(A, OFFER, back_ms)
+    assert run(sync, actions, now_ms=back_ms)[-1] == SnapshotReady(SNAPSHOT.block)
 
 
 def test_where_nothing_is_final_no_snapshot_is_asked_for() -> None:
