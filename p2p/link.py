@@ -170,7 +170,7 @@ class Dialer:
         trace: TracebackType | None,
     ) -> None:
         if self._connector.transport is not None:
-            self._connector.transport.abort()
+            tls.abort(self._connector.transport)
         await self._session.close()
 
     async def connect(self, host: str, port: int, path: str) -> aiohttp.ClientWebSocketResponse:

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
+from p2p import tls
 from p2p.link import TransportSettings, tune
 
 ACCEPT_RETRY_S: Final = 1.0
@@ -86,7 +87,7 @@ class Listener:
             slot.timer.cancel()
         for handler in self._server.connections:
             if handler.transport is not None:
-                handler.transport.abort()
+                tls.abort(handler.transport)
         await self._server.shutdown(0)
 
     def settled(self, protocol: web.RequestHandler) -> None:
@@ -151,7 +152,7 @@ class Listener:
         if transport.is_closing():
             self._release(host)
             return
-        timer = self._loop.call_at(deadline, transport.abort)
+        timer = self._loop.call_at(deadline, tls.abort, transport)
         self._slots[gate.handler] = _Slot(host, timer, gate)
 
 
@@ -176,7 +177,7 @@ class _Gate(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._bytes_left -= len(data)
         if self._bytes_left < 0 and self._transport is not None:
-            self._transport.abort()
+            tls.abort(self._transport)
             return
         self.handler.data_received(data)
 

@@ -287,10 +287,10 @@ class Transport:
             self._check_room(theirs.key, outbound=False)
         except Refused as refusal:
             await say_goodbye(socket_, refusal)
-            transport.abort()
+            tls.abort(transport)
             return socket_
         except OSError:
-            transport.abort()
+            tls.abort(transport)
             return socket_
         self._settled(request)
         link = self._link(socket_, transport, theirs, host, theirs.listen_port, outbound=False)
@@ -454,7 +454,7 @@ class Transport:
         finally:
             self._close(link, "closed", "", say=False)
             writer.cancel()
-            link.transport.abort()
+            tls.abort(link.transport)
             if not link.done.done():
                 link.done.set_result(None)
 
@@ -538,7 +538,7 @@ class Transport:
         except OSError:
             pass  # the connection is gone, which the reader sees too
         finally:
-            link.transport.abort()
+            tls.abort(link.transport)
 
     def _close(self, link: Link, reason: str, sentence: str, *, say: bool = True) -> None:
         """Takes a link out at once; its tasks end soon, its peer is told if it still listens."""
@@ -551,7 +551,7 @@ class Transport:
             del self._links[link.key]
         self._scores.link_ended(link.key, _steady_ms())
         self._notify(self._handler.peer_left, link.key, reason)
-        timer = self._loop.call_later(CLOSE_TIMEOUT_S, link.transport.abort)
+        timer = self._loop.call_later(CLOSE_TIMEOUT_S, tls.abort, link.transport)
         link.done.add_done_callback(lambda _: timer.cancel())
 
     async def _tick_loop(self) -> None:

@@ -112,6 +112,27 @@ def test_the_dialer_learns_the_listeners_key():
     assert tls.certificate_key(end.getpeercert(binary_form=True)) == tls.public_key(SEED)
 
 
+async def test_a_connection_that_was_closed_twice_may_be_ended_at_once():
+    """aiohttp closes twice; Python 3.11.2 raises AttributeError out of its own abort() then."""
+    held = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(
+        lambda reader, writer: held.set_result(writer),
+        "127.0.0.1",
+        0,
+        ssl=tls.server_context(SEED),
+    )
+    port = server.sockets[0].getsockname()[1]
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls.client_context())
+    theirs = await held
+    transport = writer.transport
+    transport.close()
+    transport.close()
+    tls.abort(transport)
+    tls.abort(theirs.transport)
+    tls.abort(theirs.transport)
+    server.close()
+
+
 def test_nothing_older_than_tls_1_3_is_spoken():
     old_client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old_client.check_hostname, old_client.verify_mode = False, ssl.CERT_NONE
