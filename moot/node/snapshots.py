@@ -89,6 +89,7 @@ class SnapshotKeeper:
         self._settings, self._log = settings, log
         self._shelf = Shelf(ledger.disk)
         self._staging = Staging(ledger.disk)
+        self._begun_on: BlockId | None = None
         self._written = False
         self.chunks_in = self.chunks_refused = 0
 
@@ -124,6 +125,7 @@ class SnapshotKeeper:
         while self._shelf.sweep():
             pass  # what a crash left: nothing, nearly always
         self._shelf.begin(height, state)
+        self._begun_on = block
         self._written = False
 
     def work(self) -> bool:
@@ -139,6 +141,10 @@ class SnapshotKeeper:
         if not self._written:
             self._written = not self._shelf.work()
             return True
+        if self._ledger.id_at(height) != self._begun_on:
+            # Where nothing is final another branch may have won since: what is written is the state
+            # of a block that is none of ours any more.
+            return self._give_up(height, "its block was taken back")
         snapshot = self._ledger.describe(height)
         if snapshot is not None:
             self._shelf.finish(snapshot, self._settings.keep)
@@ -146,12 +152,13 @@ class SnapshotKeeper:
             return True
         final = self._ledger.height(self._ledger.confirmed())
         if final - height > self._ledger.genesis.limits.validator_lag + PROOF_PATIENCE:
-            self._shelf.abandon()
-            self._log(
-                "info", "snapshot-given-up", {"height": height, "why": "no proof of finality"}
-            )
-            return True
+            return self._give_up(height, "no proof of finality")
         return False
+
+    def _give_up(self, height: int, why: str) -> bool:
+        self._shelf.abandon()
+        self._log("info", "snapshot-given-up", {"height": height, "why": why})
+        return True
 
     def _prune(self) -> bool:
         """Bodies stay from the oldest snapshot on, so that whoever takes it can go on by blocks.

@@ -49,6 +49,10 @@ FOUND = (
     # No fault of the node's: it died right after the write that put a snapshot in its place. The
     # laboratory never heard of that, and the checker took the bodies below for forgotten ones.
     ("raft", 3, 755),
+    # While a snapshot was written another branch won, and the chunks of one block's state were kept
+    # under the description of the block that had taken its place.
+    ("gossip", 7, 374),
+    ("gossip", 7, 429),
 )
 """(engine, nodes, seed); the faults are what the seed draws, and that changes with every change of
 a drawing: tests/scenarios keeps the cases themselves."""
