@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from moot.lab.mutants import Mutant
-from moot.lab.run import RunOptions, command_of, run
+from moot.lab.run import Laboratory, RunOptions, command_of, run
 from moot.lab.scenario import scenario_of
 from moot.lab.scenario_text import format_scenario
 from moot.lab.shrink_run import shrink_run
@@ -17,6 +17,11 @@ from moot.lab.steps import Script
 SEEDS_MAX: Final = 200
 TRIALS_MAX: Final = 120
 """Runs that shrinking one schedule may cost; few of them are whole ones."""
+EVENTS_WANTED: Final = 40
+"""A shortest case with as many faults, payments and liars is worth a second look."""
+SECOND_LOOKS: Final = 12
+"""Seeds of which the one that fails earliest is shrunk then."""
+TRIALS_OF_SECOND_LOOK: Final = 500
 
 
 class Catch(msgspec.Struct, frozen=True):
@@ -79,12 +84,41 @@ def hunt(mutant: Mutant, seeds: int = SEEDS_MAX, *, first: int = 1, shrinks: boo
             message=violation.message,
             replay=command_of(options),
         )
-        return _shrunk(catch, options) if shrinks else catch
+        if not shrinks:
+            return catch
+        found = _shrunk(catch, options, TRIALS_MAX)
+        return found if _is_small(found) else _second_look(found, mutant, seed)
     return Catch(mutant.name, mutant.engine, False, seeds)
 
 
-def _shrunk(catch: Catch, options: RunOptions) -> Catch:
-    shrunk = shrink_run(options, catch.checker, TRIALS_MAX)
+def _is_small(catch: Catch) -> bool:
+    return catch.shrunk_events is not None and catch.shrunk_events < EVENTS_WANTED
+
+
+def _second_look(catch: Catch, mutant: Mutant, seed: int) -> Catch:
+    """What shows early has little before it: of some more seeds, the one in which it shows first,
+    shrunk with more patience. The first catch where that is no smaller."""
+    earliest: tuple[int, RunOptions] | None = None
+    for other in range(seed, seed + SECOND_LOOKS):
+        options = options_of(mutant, other)
+        found = run(options, (_until_violated,)).violations
+        if found and found[0].checker == catch.checker:
+            at_ms = found[0].at_ms
+            earliest = min(earliest or (at_ms, options), (at_ms, options), key=lambda one: one[0])
+    if earliest is None:
+        return catch
+    again = msgspec.structs.replace(catch, replay=command_of(earliest[1]))
+    smaller = _shrunk(again, earliest[1], TRIALS_OF_SECOND_LOOK)
+    assert smaller.shrunk_events is not None and catch.shrunk_events is not None
+    return smaller if smaller.shrunk_events < catch.shrunk_events else catch
+
+
+def _until_violated(laboratory: Laboratory) -> None:
+    laboratory.stop = lambda: bool(laboratory.findings.violations)
+
+
+def _shrunk(catch: Catch, options: RunOptions, trials_max: int) -> Catch:
+    shrunk = shrink_run(options, catch.checker, trials_max)
     return msgspec.structs.replace(
         catch,
         shrunk_events=shrunk.events,

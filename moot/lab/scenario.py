@@ -110,6 +110,8 @@ def scenario_of(case: Case, title: str, checker: str) -> Scenario:
         parameters=old.parameters,
         mutant=old.mutant,
         real_signer=old.real_signer,
+        flush_depth=old.flush_depth,
+        snapshots=old.snapshots,
     )
     return Scenario(title, options, case.script, (Expectation("violation", checker),))
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from chain.errors import Invalid
 from moot.lab.cluster import USERS
+from moot.lab.keeping import DRAWN, settings_of
 from moot.lab.run import RunOptions
 from moot.lab.scenario import NODE_FACTS, RUN_FACTS, Expectation, Scenario
 from moot.lab.scenario_words import HOUR_MS, NAME, Words, Wrong, read_step
@@ -39,6 +40,7 @@ NODES_MAX: Final = 100
 SEED_MAX: Final = 2**63 - 1
 TITLE_MAX: Final = 200
 TPS_MAX: Final = 1_000
+FLUSH_DEPTH_MAX: Final = 10_000
 INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 COMMENT: Final = re.compile(r"(?:^|\s)#(?:\s.*)?$")
 RELATIONS: Final = (">=", "<=", "=")
@@ -77,6 +79,8 @@ def format_scenario(scenario: Scenario) -> str:
     lines += [f"set {key}={value}" for key, value in sorted(options.parameters.items())]
     lines += [f"mutant {options.mutant}"] if options.mutant else []
     lines += ["signer real"] if options.real_signer else []
+    lines += [f"flush-depth {options.flush_depth}"] if options.flush_depth is not None else []
+    lines += [f"snapshots {options.snapshots}"] if options.snapshots != DRAWN else []
     lines.append(f"links {script.delay_ms[0]}..{script.delay_ms[1]}ms")
     lines += [f"load {script.load_tps:g}"] if script.load_tps else []
     lines += ["beyond"] if script.is_beyond else []
@@ -106,6 +110,8 @@ class _Reader:
             "seed": lambda words: words.integer("a seed", 0, SEED_MAX),
             "mutant": lambda words: words.matching(NAME, "a mutant's name"),
             "signer": lambda words: words.one_of(("real", "cheap")),
+            "flush-depth": lambda words: words.integer("blocks in memory", 1, FLUSH_DEPTH_MAX),
+            "snapshots": self._snapshots,
             "links": lambda words: words.span_ms(),
             "load": lambda words: words.number("payments a second", TPS_MAX),
             "beyond": lambda words: True,
@@ -117,6 +123,16 @@ class _Reader:
             "at": self._at,
             "expect": self._expect,
         }
+
+    @staticmethod
+    def _snapshots(words: Words) -> str:
+        text = words.take("what nodes keep")
+        if text != DRAWN:
+            try:
+                settings_of(text)
+            except Invalid as error:
+                raise Wrong(error.sentence) from None
+        return text
 
     def read(self, line: str) -> None:
         """One line. Raises Wrong."""
@@ -248,5 +264,7 @@ class _Reader:
             parameters=self._parameters,
             mutant=said.get("mutant"),
             real_signer=said.get("signer") == "real",
+            flush_depth=said.get("flush-depth"),
+            snapshots=said.get("snapshots", DRAWN),
         )
         return Scenario(said.get("title", ""), options, script, tuple(self._expectations))

@@ -111,6 +111,7 @@ def test_a_whole_header_is_read_and_written() -> None:
     text = (
         "scenario 1\n# a comment\n\ntitle Two  words # and a comment\nengine pbft\nnodes 7\n"
         "seed 99\nset heartbeat_ms=0\nset mode=fast\nmutant quorum-of-half\nsigner real\n"
+        "flush-depth 2\nsnapshots 9,2,4,5\n"
         "links 2..20ms\nload 1.5\nbeyond\nlasts 1m\nhealing quorum 0.5\nliar leader twins\n"
         "liar n3 silent\n\tat 2s\theal\r\nat 1s heal\n"
     )
@@ -120,6 +121,7 @@ def test_a_whole_header_is_read_and_written() -> None:
     assert (options.engine, options.nodes, options.seed) == ("pbft", 7, 99)
     assert options.parameters == {"heartbeat_ms": 0, "mode": "fast"}
     assert (options.mutant, options.real_signer) == ("quorum-of-half", True)
+    assert (options.flush_depth, options.snapshots) == (2, "9,2,4,5")
     assert (script.delay_ms, script.load_tps, script.is_beyond) == ((2, 20), 1.5, True)
     assert (script.lasts_ms, script.healing, script.recovery_tps) == (60_000, "quorum", 0.5)
     assert script.liars == (("leader", "twins"), ("n3", "silent"))
@@ -145,6 +147,8 @@ def test_a_whole_header_is_read_and_written() -> None:
         ("scenario 1\nlasts 2h\n", "line 2: '2h' is not how long the steps last, like 20ms"),
         ("scenario 1\nlasts 61m\n", "line 2: how long the steps last is 61m, not from 1ms"),
         ("scenario 1\nset a\n", "line 2: 'a' is not KEY=VALUE"),
+        ("scenario 1\nsnapshots often\n", "line 2: 'often' is neither drawn, none nor"),
+        ("scenario 1\nflush-depth 0\n", "line 2: blocks in memory is 0, not from 1 to 10000"),
         ("scenario 1\nset a=1\nset a=2\n", "line 3: a second value for 'a'"),
         ("scenario 1\nlinks 5..1ms\n", "line 2: '5..1ms' is not a span"),
         ("scenario 1\nload 1e9\n", "line 2: '1e9' is not payments a second"),
