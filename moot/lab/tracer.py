@@ -329,13 +329,13 @@ class Spy:
     """Around an engine: remembers which event each effect came from."""
 
     def __init__(self, engine: Engine, handled: Callable[[Event], int]) -> None:
-        self._engine = engine
+        self.inner = engine
         self._handled = handled
         self._causes: dict[int, tuple[Effect, int]] = {}
 
     def handle(self, event: Event, view: ChainView, now: Now) -> list[Effect]:
         number = self._handled(event)
-        effects = self._engine.handle(event, view, now)
+        effects = self.inner.handle(event, view, now)
         for effect in effects:
             # With the effect itself, so that no other object takes over its id meanwhile.
             self._causes[id(effect)] = (effect, number)
@@ -344,7 +344,7 @@ class Spy:
         return effects
 
     def status(self, view: ChainView, now: Now) -> Status:
-        return self._engine.status(view, now)
+        return self.inner.status(view, now)
 
     def cause_of(self, effect: Effect) -> int:
         """The number of the event behind ``effect``; 0 where it is not known."""

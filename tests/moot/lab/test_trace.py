@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from consensus.registry import engine_names
 from moot.lab.cluster import Cluster
 from moot.lab.replay import replay, span_of_interest
 from moot.lab.report import Violation
@@ -225,3 +226,12 @@ def test_violations_are_taken_down_when_they_are_found() -> None:
     assert last == TraceEvent(
         last.number, 300, "violation", what="agreement: two blocks at height 3"
     )
+
+
+@pytest.mark.parametrize("engine", engine_names())
+def test_the_checkers_see_the_engine_through_the_tracer(engine: str) -> None:
+    """They look inside (what a server's term is, who counts on a lease), however it is wrapped."""
+    options = RunOptions(engine=engine, nodes=4, seed=2, minutes=0.1)
+    found, _ = replay(options)
+    assert found.violations == []
+    assert found.trace_hash == run(options).trace_hash
