@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from moot.lab.mutants import Mutant
+from moot.lab.report import Violation
 from moot.lab.run import Laboratory, RunOptions, command_of, run
 from moot.lab.scenario import scenario_of
 from moot.lab.scenario_text import format_scenario
@@ -98,17 +99,18 @@ def _is_small(catch: Catch) -> bool:
 def _second_look(catch: Catch, mutant: Mutant, seed: int) -> Catch:
     """What shows early has little before it: of some more seeds, the one in which it shows first,
     shrunk with more patience. The first catch where that is no smaller."""
-    earliest: tuple[int, RunOptions] | None = None
+    earliest: tuple[Violation, RunOptions] | None = None
     for other in range(seed, seed + SECOND_LOOKS):
         options = options_of(mutant, other)
         found = run(options, (_until_violated,)).violations
-        if found and found[0].checker == catch.checker:
-            at_ms = found[0].at_ms
-            earliest = min(earliest or (at_ms, options), (at_ms, options), key=lambda one: one[0])
+        is_the_same = bool(found) and found[0].checker == catch.checker
+        if is_the_same and (earliest is None or found[0].at_ms < earliest[0].at_ms):
+            earliest = (found[0], options)
     if earliest is None:
         return catch
-    again = msgspec.structs.replace(catch, replay=command_of(earliest[1]))
-    smaller = _shrunk(again, earliest[1], TRIALS_OF_SECOND_LOOK)
+    violation, options = earliest
+    again = msgspec.structs.replace(catch, message=violation.message, replay=command_of(options))
+    smaller = _shrunk(again, options, TRIALS_OF_SECOND_LOOK)
     assert smaller.shrunk_events is not None and catch.shrunk_events is not None
     return smaller if smaller.shrunk_events < catch.shrunk_events else catch
 

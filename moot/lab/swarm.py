@@ -153,7 +153,7 @@ class Swarm:
         return [steps.Transfer(self._whom(), to)]
 
     def _stop(self) -> list[Step]:
-        return [steps.Stop(self._whom(), int(300 * 2 ** self._doings.uniform(0, 5)))]
+        return [steps.Stop(self._whom(), self._for_ms(self._doings))]
 
     def _up(self) -> list[str]:
         """One node that runs, if any does."""
