@@ -38,7 +38,7 @@ from chain.ledger.disk import (
 from chain.ledger.flush import weight_bytes
 from chain.ledger.tree import skip_height
 from chain.snapshot import Snapshot
-from chain.state.chunks import PATHS, Coverage, StateChunk
+from chain.state.chunks import PATHS, Coverage, StateChunk, check_cut
 from chain.state.tree import EMPTY, StateTree
 
 STAGED_KEY: Final = b"Mstaged"
@@ -104,6 +104,10 @@ class Staging:
         self._forget()
         self._disk.write({STAGED_KEY: codec.encode(snapshot)}, sync=True)
         self.snapshot, self._clean = snapshot, False
+
+    def check_cut(self, chunk: StateChunk) -> None:
+        """Raises InvalidProof where what is here already shows that it is cut too finely."""
+        check_cut(chunk, self._state, self.coverage)
 
     def add(self, chunk: StateChunk) -> bool:
         """Takes a chunk in that was checked against the root. False: nothing new."""

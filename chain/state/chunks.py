@@ -5,6 +5,10 @@ bits, and the hashes beside the way from the root to it. Whoever knows the state
 chunk alone that each of its values is right, *and* that none is missing: the subtree is built anew
 and hashed up to the root. Chunks lie side by side in the space of paths, so that what is still
 missing is an interval, and any peer's chunk fills the same gap.
+
+Everybody cuts alike: a chunk is the largest subtree that weighs no more than CHUNK_BYTES. One that
+is smaller than it must be is true and useless: a state sent leaf by leaf could keep a newcomer
+waiting almost for ever. ``check_cut`` tells.
 """
 
 from __future__ import annotations
@@ -17,10 +21,11 @@ import msgspec
 from chain.codec import Hash, Record
 from chain.errors import InvalidProof
 from chain.state.proofs import DEPTH_MAX, inner_hash, path_of
-from chain.state.tree import StateTree, subtree_hash
+from chain.state.tree import StateTree, subtree_hash, weight_of
 
 CHUNK_BYTES: Final = 128 * 1024
-"""Keys and values in one chunk: some 1,500 accounts, built and hashed in about 10 ms."""
+"""Keys and values in one chunk: some 1,500 accounts, built and hashed in about 10 ms. Part of the
+protocol: peers refuse what is cut otherwise."""
 CHUNK_ITEMS_MAX: Final = 64 * 1024
 """Items in one chunk, at most: a key has at least one byte, and its value too."""
 KEY_SIZE_MAX: Final = 4 * 1024
@@ -49,6 +54,11 @@ class StateChunk(Record, frozen=True):
     def end(self) -> int:
         """The first path above what it covers; PATHS at the very end."""
         return self.first + (1 << (DEPTH_MAX - len(self.siblings)))
+
+    @property
+    def weight(self) -> int:
+        """Bytes of its keys and values."""
+        return weight_of(self.items)
 
     def check(self, root: bytes) -> None:
         """Raises InvalidProof unless this is all that a state with ``root`` holds there.
@@ -105,6 +115,10 @@ class Coverage:
         self._intervals = sorted(merged)
         return True
 
+    def covers(self, first: int, end: int) -> bool:
+        """Whether all of [first, end) is covered."""
+        return any(low <= first and end <= high for low, high in self._intervals)
+
     @property
     def complete(self) -> bool:
         return self._intervals == [(0, PATHS)]
@@ -122,3 +136,31 @@ class Coverage:
     def per_mille(self) -> int:
         """How much is covered; paths are hashes, so this is how much of the state is here."""
         return sum(high - low for low, high in self._intervals) * 1_000 // PATHS
+
+
+def check_cut(
+    chunk: StateChunk, state: StateTree, coverage: Coverage, bytes_max: int = CHUNK_BYTES
+) -> None:
+    """Raises InvalidProof where nobody who cuts as ``chunks_of`` does has made this true chunk.
+
+    ``state``, ``coverage``: what of the same state is here already. A chunk shows nothing of how
+    much lies beside it, so that one alone may be as small as it likes; but where the other half of
+    the next larger subtree is here too, that subtree must be too heavy for a chunk. So who cuts too
+    finely is found out as soon as it fills any such subtree, which in order of path takes no more
+    chunks than the tree is deep. Codes: "chunk-large", "chunk-small".
+    """
+    weight, depth = chunk.weight, len(chunk.siblings)
+    if weight > bytes_max:
+        if len(chunk.items) > 1:
+            raise InvalidProof("chunk-large", f"a chunk of {weight} bytes is cut once more")
+        return
+    if not depth:
+        return
+    span = chunk.end - chunk.first
+    beside = chunk.first ^ span
+    if coverage.covers(beside, beside + span):
+        other = state.weight_below(beside, depth, bytes_max - weight)
+        if other is not None:
+            raise InvalidProof(
+                "chunk-small", f"with what lies beside it it has but {weight + other} bytes"
+            )

@@ -23,7 +23,7 @@ from chain.state.proofs import (
     verify_state_proof,
 )
 
-__all__ = ["EMPTY", "StateTree", "Subtree", "subtree_hash", "verify_state_proof"]
+__all__ = ["EMPTY", "StateTree", "Subtree", "subtree_hash", "verify_state_proof", "weight_of"]
 
 _sha256 = hashlib.sha256
 _MASKS: Final = tuple(128 >> bit for bit in range(8))
@@ -133,6 +133,24 @@ class StateTree:
             waiting.append((node.right, start + half, (*siblings, left)))
             waiting.append((node.left, start, (*siblings, right)))
 
+    def weight_below(self, start: int, depth: int, bytes_max: int) -> int | None:
+        """Bytes of the keys and values whose paths share their first ``depth`` bits with ``start``.
+
+        ``start``: a path, as a number. None where they are more than ``bytes_max``.
+        """
+        node, level = self._top, 0
+        while type(node) is _Inner and level < depth:
+            node = node.right if start >> (DEPTH_MAX - 1 - level) & 1 else node.left
+            level += 1
+        if (
+            type(node) is _Leaf
+            and int.from_bytes(node.path, "big") ^ start >= 1 << DEPTH_MAX - depth
+        ):
+            return 0  # the only leaf this far down lies beside the way
+        items = _gathered(node, bytes_max)
+        size = bytes_max + 1 if items is None else weight_of(items)
+        return size if size <= bytes_max else None
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All keys and values, ordered by sha256(key)."""
         waiting: list[_Node] = [self._top]
@@ -156,6 +174,11 @@ class Subtree(NamedTuple):
     start: bytes
     siblings: tuple[bytes, ...]
     items: tuple[tuple[bytes, bytes], ...]
+
+
+def weight_of(items: Iterable[tuple[bytes, bytes]]) -> int:
+    """Bytes of keys and values, as ``StateTree.subtrees`` counts them."""
+    return sum(len(key) + len(value) for key, value in items)
 
 
 def subtree_hash(items: Mapping[bytes, bytes], depth: int) -> bytes:

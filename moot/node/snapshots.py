@@ -19,7 +19,7 @@ from chain.ledger.disk import Disk
 from chain.ledger.shelf import Shelf
 from chain.ledger.staging import Staging
 from chain.snapshot import Snapshot
-from chain.state.chunks import StateChunk
+from chain.state.chunks import CHUNK_BYTES, StateChunk
 from chain.storage import Store
 from moot.node.eras import EraBook
 from moot.node.gate import Gate
@@ -221,6 +221,10 @@ class SnapshotKeeper:
         return self._settings.gap_max
 
     @property
+    def chunk_bytes(self) -> int:
+        return CHUNK_BYTES
+
+    @property
     def staged(self) -> Snapshot | None:
         return self._staging.snapshot
 
@@ -273,6 +277,7 @@ class SnapshotKeeper:
         assert staged is not None
         try:
             chunk.check(staged.root)
+            self._staging.check_cut(chunk)
         except InvalidProof:
             self.chunks_refused += 1
             raise

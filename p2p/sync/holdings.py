@@ -33,6 +33,11 @@ class SnapshotDesk(Protocol):
         ...
 
     @property
+    def chunk_bytes(self) -> int:
+        """Bytes at which this chain's states are cut into chunks."""
+        ...
+
+    @property
     def staged(self) -> Snapshot | None:
         """The one that is being taken in, also since before a restart."""
         ...
@@ -47,7 +52,8 @@ class SnapshotDesk(Protocol):
         ...
 
     def add(self, chunk: StateChunk) -> bool:
-        """Judges a chunk and keeps it. False: nothing new. Raises InvalidProof."""
+        """Judges a chunk and keeps it. False: nothing new. Raises InvalidProof, also where it is
+        true, and smaller than whoever cuts as all do would have made it."""
         ...
 
     def gaps(self) -> Sequence[tuple[int, int]]:

@@ -5,7 +5,8 @@ any more that it needs; whoever claims to have them must make good. Where nothin
 takes none. First the description, which is judged by a proof of finality; then chunks, each judged
 by itself and durable before the next is looked at, from all peers that offer the same snapshot. A
 chunk that does not check costs its sender a ban, and another peer is asked. Blocks wait for a
-snapshot only while it comes: whose offers bring nothing is passed over, for longer each time.
+snapshot only while it comes: whose offers bring nothing is passed over, for longer each time. What
+counts is how much comes, not how many chunks: a true one may carry next to nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 from chain.errors import InvalidProof
 from chain.hashing import BlockId
 from chain.snapshot import Snapshot
-from chain.state.chunks import PATHS
+from chain.state.chunks import PATHS, StateChunk
 from p2p.actions import Action, Misbehaved, PeerKey, SendTo, SnapshotReady
 from p2p.sync.chain import SyncChain
 from p2p.sync.holdings import SnapshotDesk
@@ -39,7 +40,7 @@ CHUNKS_MAX: Final = 16
 TIMEOUT_MS: Final = 10_000
 """A peer that owes an answer for this long is passed over..."""
 BLOCKED_MS: Final = 10_000
-"""...for this long, twice as long each time, and half as long for each chunk that comes..."""
+"""...for this long, twice as long each time, and half as long for each portion that comes..."""
 BLOCKED_MS_MAX: Final = 600_000
 """...but never longer than this."""
 REFUSED_MS: Final = 600_000
@@ -48,8 +49,11 @@ REFUSALS_MAX: Final = 3
 """Offers of which not even a usable description came: as bad as a stall."""
 RECORDS_MAX: Final = 1_024
 """Peers of which it is remembered what asking them brought."""
+PORTIONS: Final = 4
+"""A quarter of what a chunk may weigh is a portion: two that lie side by side weigh more than one
+may, so that few sound ones are lighter. Less counts for nothing until it has added up."""
 STARVED_MS: Final = 30_000
-"""A snapshot of which no chunk came for this long keeps no blocks waiting, and is given up where
+"""A snapshot of which nothing came for this long keeps no blocks waiting, and is given up where
 there was another way on for as long. Who offered it pays as for a stall, but not the first time."""
 NO_OFFENCE: Final = ("snapshot-old", "snapshot-unproven")
 """Why a sound snapshot may be of no use here."""
@@ -67,6 +71,7 @@ class _Record:
         self._pause_ms = BLOCKED_MS
         self._give_up_pause_ms = 0
         self._refusals = 0
+        self._bytes = 0
 
     def block(self, until_ms: int) -> None:
         self.blocked_until_ms = max(self.blocked_until_ms, until_ms)
@@ -89,10 +94,16 @@ class _Record:
         self.block(now_ms + self._give_up_pause_ms)
         self._give_up_pause_ms = min(max(2 * self._give_up_pause_ms, BLOCKED_MS), BLOCKED_MS_MAX)
 
-    def deliver(self) -> None:
-        """A chunk came that was missing: it makes up for one stall, not for all."""
+    def deliver(self, weight: int, portion: int) -> bool:
+        """Bytes came that were missing. True once that is something: it makes up for one stall, not
+        for all."""
+        self._bytes += weight
+        if self._bytes < portion:
+            return False
+        self._bytes = 0
         self._pause_ms = max(self._pause_ms // 2, BLOCKED_MS)
         self._refusals = 0
+        return True
 
 
 class _Source:
@@ -128,8 +139,8 @@ class SnapshotSync:
         self._sources: dict[PeerKey, _Source] = {}
         self._records: dict[PeerKey, _Record] = {}
         self._describer: tuple[PeerKey, BlockId, int] | None = None
-        self._width = PATHS  # of the chunk that came last
-        self._fed_ms: int | None = None  # when the last chunk came, or the first was waited for
+        self._width = PATHS  # of the last chunk that was worth something
+        self._fed_ms: int | None = None  # when something came, or the first chunk was waited for
         self._elsewhere_ms: int | None = None  # there has been another way on since then
         self._starved = False
         self._taken_from: dict[PeerKey, _Record] = {}  # the staged one: who was asked for any of it
@@ -247,7 +258,7 @@ class SnapshotSync:
         return self._best(now_ms, besides=staged) is not None or self._served(now_ms)
 
     def _given_up(self, staged: BlockId, now_ms: int) -> bool:
-        """Whether to go another way than the staged snapshot, of which no chunk comes.
+        """Whether to go another way than the staged snapshot, of which nothing comes.
 
         Who offers it does not count, only what came: a liar that goes on to offer a sound snapshot
         and sends none of it would keep this node from the blocks for ever. Where links were down,
@@ -303,7 +314,7 @@ class SnapshotSync:
             return []
         able = [each for each in self._sources.items() if each[1].offers(block, now_ms)]
         asked = {path for source in self._sources.values() for path in source.asked}
-        # Until the first chunk has shown how wide they are, one is enough to ask for.
+        # Until one has shown how wide they are, one at a time is enough to ask for.
         room = 1 if self._width == PATHS else CHUNKS_MAX
         actions: list[Action] = []
         for path in self._points(asked, room - len(asked)):
@@ -374,15 +385,22 @@ class SnapshotSync:
             if not message.chunk.first <= path < message.chunk.end:
                 raise InvalidProof("chunk-other", "it is not the chunk that was asked for")
             if self._desk.add(message.chunk):
-                self.progress_ms = self._fed_ms = now_ms
-                self._starved = False
-                source.record.deliver()
+                self._added(source, message.chunk, now_ms)
         except InvalidProof:
             source.refused.add(staged.block)
             source.record.block(now_ms + REFUSED_MS)
             return [Misbehaved(peer, "invalid-chunk"), *self.pump(now_ms)]
-        self._width = message.chunk.end - message.chunk.first
         return self.pump(now_ms)
+
+    def _added(self, source: _Source, chunk: StateChunk, now_ms: int) -> None:
+        """A chunk that was missing. Of one that carries next to nothing nothing else follows: not
+        that the snapshot comes, nor how wide its chunks are."""
+        portion = self._desk.chunk_bytes // PORTIONS
+        if chunk.weight >= portion:
+            self._width = chunk.end - chunk.first
+        if source.record.deliver(chunk.weight, portion) or not self._desk.gaps():
+            self.progress_ms = self._fed_ms = now_ms
+            self._starved = False
 
     def on_no_snapshot(self, peer: PeerKey, message: NoSnapshot, now_ms: int) -> list[Action]:
         """It has gone there: others are asked."""

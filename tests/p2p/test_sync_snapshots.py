@@ -10,7 +10,8 @@ import pytest
 
 from chain.errors import InvalidProof
 from chain.snapshot import Snapshot
-from chain.state.chunks import Coverage, StateChunk
+from chain.state.chunks import Coverage, StateChunk, check_cut, chunks_of
+from chain.state.tree import EMPTY, StateTree
 from p2p.actions import Action, Misbehaved, SendTo, SnapshotReady, SyncingChanged
 from p2p.sync import Sync
 from p2p.sync.peers import DEMOTED_MS, FAILURES_MAX, SyncPeer
@@ -39,7 +40,7 @@ from p2p.wire import (
     decode_frame,
     encode_frame,
 )
-from tests.chain.ledger.test_snapshots import snapshot_at
+from tests.chain.ledger.test_snapshots import SMALL, snapshot_at
 from tests.p2p.simnet import GENESIS, FakeChain, branch
 
 A, B, C = (bytes([number]) * 32 for number in (1, 2, 3))
@@ -58,6 +59,8 @@ class Here:
         self.staged: Snapshot | None = None
         self.is_clean = True
         self.coverage = Coverage()
+        self.state = EMPTY
+        self.chunk_bytes = SMALL
         self.refusal: str | None = None
         self.final = 0
 
@@ -87,18 +90,31 @@ class Here:
     def add(self, chunk: StateChunk) -> bool:
         assert self.staged is not None
         chunk.check(self.staged.root)
+        check_cut(chunk, self.state, self.coverage, self.chunk_bytes)
+        self.state = self.state.update(dict(chunk.items))
         return self.coverage.add(chunk.first, chunk.end)
 
     def gaps(self) -> list[tuple[int, int]]:
         return list(self.coverage.gaps())
 
     def drop(self) -> None:
-        self.staged, self.coverage = None, Coverage()
+        self.staged, self.coverage, self.state = None, Coverage(), EMPTY
 
 
 def serve(path: bytes) -> StateChunk:
     at = int.from_bytes(path, "big")
     return next(chunk for chunk in CHUNKS if chunk.first <= at < chunk.end)
+
+
+class Cut:
+    """A state, cut where a subtree weighs so much."""
+
+    def __init__(self, state: StateTree, bytes_max: int) -> None:
+        self.chunks = list(chunks_of(state, bytes_max))
+
+    def covering(self, path: bytes) -> StateChunk:
+        at = int.from_bytes(path, "big")
+        return next(chunk for chunk in self.chunks if chunk.first <= at < chunk.end)
 
 
 def syncing(here: Here, *peers: bytes, now_ms: int = 0) -> tuple[SnapshotSync, list[Action]]:
@@ -225,6 +241,89 @@ def test_another_description_than_the_one_asked_for_is_refused() -> None:
         sync, _ = syncing(Here(), A)
         lie = msgspec.structs.replace(SNAPSHOT, height=height)
         assert sync.on_snapshot(A, SnapshotBody(lie), 0) == [Misbehaved(A, "invalid-snapshot")]
+
+
+def large(items: int, chunk_bytes: int) -> tuple[Here, Snapshot, Cut, Cut]:
+    """A newcomer, the description of a state of so many small items, its chunks and its leaves."""
+    state = StateTree.build((b"key %d" % n, b"value %d" % n) for n in range(items))
+    head = SNAPSHOT.head
+    manifest = msgspec.structs.replace(head.manifest, state_root=state.root)
+    heads = (msgspec.structs.replace(head, manifest=manifest),)
+    here = Here()
+    here.chunk_bytes = chunk_bytes
+    snapshot = msgspec.structs.replace(SNAPSHOT, heads=heads)
+    return here, snapshot, Cut(state, chunk_bytes), Cut(state, 1)
+
+
+def test_a_sole_source_that_sends_the_state_leaf_by_leaf_is_found_out() -> None:
+    """Each chunk was true and news, so that it could go on for as many round trips as leaves."""
+    here, snapshot, chunks, leaves = large(1_000, 6_000)
+    sync, _ = syncing(here, A)
+    queue = sync.on_snapshot(A, SnapshotBody(snapshot), 0)
+    sent = 0
+    while queue and isinstance(action := queue.pop(0), SendTo):
+        assert isinstance(action.message, GetChunk)
+        sent += 1
+        path = action.message.path
+        queue += sync.on_chunk(A, ChunkBody(snapshot.block, path, leaves.covering(path)), 0)
+    assert action == Misbehaved(A, "invalid-chunk") and not queue
+    assert sent <= max(len(chunk.siblings) for chunk in leaves.chunks)
+    sync.joined(B, (FEATURE,))
+    queue = sync.on_holdings(B, OFFER, 10)
+    while queue and isinstance(action := queue.pop(0), SendTo):
+        assert isinstance(action.message, GetChunk)
+        path = action.message.path
+        queue += sync.on_chunk(B, ChunkBody(snapshot.block, path, chunks.covering(path)), 10)
+    assert action == SnapshotReady(snapshot.block)
+
+
+def test_a_source_of_leaves_that_fills_no_subtree_holds_up_blocks_ever_less() -> None:
+    """A never sends the leaf that would show the others to be too small, and takes its time. Each
+    of them counted as if the snapshot came: it kept blocks waiting, and made up for a stall."""
+    here, snapshot, _, leaves = large(1_000, 6_000)
+    sync, actions = syncing(here, A)
+    claim(here, B, EVERYTHING)
+    waited_ms, end_ms, sent = 0, 2 * BLOCKED_MS_MAX, 0
+    owed: list[tuple[int, bytes]] = []
+    for now_ms in range(0, end_ms, 500):
+        actions += sync.tick(now_ms) + sync.on_holdings(A, OFFER, now_ms)
+        due = [path for due_ms, path in owed if due_ms <= now_ms]
+        owed = [each for each in owed if each[0] > now_ms]
+        for path in due:
+            chunk = leaves.covering(path)
+            span = chunk.end - chunk.first
+            if not here.coverage.covers(chunk.first ^ span, (chunk.first ^ span) + span):
+                sent += 1
+                actions += sync.on_chunk(A, ChunkBody(snapshot.block, path, chunk), now_ms)
+        for action in actions:
+            if not isinstance(action, SendTo):
+                assert action == Misbehaved(A, "stalling")
+            elif isinstance(action.message, GetChunk):
+                owed.append((now_ms + TIMEOUT_MS - 500, action.message.path))
+        asked = begins(actions)
+        actions = sync.on_snapshot(A, SnapshotBody(snapshot), now_ms) if asked else []
+        waited_ms += 500 * sync.active
+    assert sent and waited_ms <= end_ms / 5
+
+
+def test_a_liars_leaves_do_not_tell_where_to_ask_others() -> None:
+    """After each of them others were asked for what lies right beside it: for one chunk at once."""
+    here, snapshot, chunks, leaves = large(1_000, 1_500)
+    sync, actions = syncing(here, A, B, C)
+    queue, others, served = list(actions), list[Action](), 0
+    while queue:
+        action = queue.pop(0)
+        if not isinstance(action, SendTo):
+            others.append(action)
+        elif isinstance(action.message, GetSnapshot):
+            queue += sync.on_snapshot(action.peer, SnapshotBody(snapshot), 0)
+        elif isinstance(action.message, GetChunk):
+            path = action.message.path
+            served += action.peer != A
+            chunk = (leaves if action.peer == A else chunks).covering(path)
+            queue += sync.on_chunk(action.peer, ChunkBody(snapshot.block, path, chunk), 0)
+    assert others[-1] == SnapshotReady(snapshot.block)
+    assert len(chunks.chunks) <= served <= len(chunks.chunks) + 4, "hardly any comes twice"
 
 
 def test_what_nobody_asked_for_is_an_offence() -> None:

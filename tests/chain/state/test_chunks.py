@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from chain import codec
 from chain.errors import InvalidProof
-from chain.state.chunks import PATHS, Coverage, StateChunk, chunks_of
+from chain.state.chunks import PATHS, Coverage, StateChunk, check_cut, chunks_of
 from chain.state.proofs import path_of
 from chain.state.tree import EMPTY, StateTree
 
@@ -116,6 +118,58 @@ def test_coverage_is_what_was_added(pieces: list[tuple[int, int]]) -> None:
         assert missing == set(range(32)) - covered
         assert coverage.complete == (len(covered) == 32)
         assert coverage.per_mille() == len(covered) * 1_000 // 32
+
+
+@settings(max_examples=60)
+@given(STATES, st.integers(1, 400), st.randoms(use_true_random=False))
+def test_what_is_cut_as_all_cut_passes_in_any_order(
+    items: dict[bytes, bytes], limit: int, order: random.Random
+) -> None:
+    chunks = list(chunks_of(StateTree.build(items.items()), limit))
+    order.shuffle(chunks)
+    state, coverage = EMPTY, Coverage()
+    for chunk in [*chunks, *chunks]:
+        check_cut(chunk, state, coverage, limit)
+        state = state.update(dict(chunk.items))
+        coverage.add(chunk.first, chunk.end)
+    assert coverage.complete
+
+
+@settings(max_examples=60)
+@given(STATES, st.integers(1, 400), st.randoms(use_true_random=False))
+def test_what_is_cut_otherwise_never_becomes_whole(
+    items: dict[bytes, bytes], limit: int, order: random.Random
+) -> None:
+    tree = StateTree.build(items.items())
+    whole = list(chunks_of(tree, limit))
+    for other in (limit // 2, 2 * limit):
+        chunks = list(chunks_of(tree, other))
+        order.shuffle(chunks)
+        state, coverage, refused = EMPTY, Coverage(), 0
+        for chunk in chunks:
+            try:
+                check_cut(chunk, state, coverage, limit)
+            except InvalidProof as error:
+                assert error.code == ("chunk-large" if other > limit else "chunk-small")
+                assert chunk not in whole
+                refused += 1
+                continue
+            state = state.update(dict(chunk.items))
+            coverage.add(chunk.first, chunk.end)
+        assert coverage.complete == (not refused) == (set(chunks) == set(whole))
+
+
+def test_leaves_in_order_of_path_are_found_out_within_the_trees_depth() -> None:
+    tree = StateTree.build(MANY.items())
+    state, coverage = EMPTY, Coverage()
+    leaves = list(chunks_of(tree, 1))
+    with pytest.raises(InvalidProof) as raised:
+        for sent, chunk in enumerate(leaves):
+            assert sent < max(len(each.siblings) for each in leaves)
+            check_cut(chunk, state, coverage)
+            state = state.update(dict(chunk.items))
+            coverage.add(chunk.first, chunk.end)
+    assert raised.value.code == "chunk-small"
 
 
 def test_paths_are_hashes() -> None:

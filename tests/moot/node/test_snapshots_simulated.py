@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from chain.errors import InvalidProof
+from chain.state.chunks import chunks_of
+from chain.state.tree import StateTree
 from consensus.contract import Started
 from moot.lab.cluster import Cluster
 from moot.lab.node import SimulatedNode
@@ -117,3 +119,23 @@ def test_a_node_judges_descriptions_by_what_it_knows() -> None:
     with pytest.raises(InvalidProof) as raised:
         maker.running.snapshots.judge(snapshot)
     assert raised.value.code == "snapshot-old"
+
+
+def test_a_node_takes_no_state_leaf_by_leaf() -> None:
+    cluster = cluster_of(msgspec.structs.replace(PRUNING, bodies=0))
+    maker, *_ = grown(cluster, 45)
+    snapshot = maker.running.snapshots.kept[-1]
+    whole = maker.running.snapshots.chunk(snapshot.block, bytes(32))
+    assert whole is not None and not whole.siblings, "the whole state has room in one chunk"
+    late = cluster.nodes[-1]
+    cluster.network.nodes = {late.key: late}  # nobody else is reached
+    late.start()
+    desk = late.running.snapshots
+    desk.begin(snapshot)
+    leaves = list(chunks_of(StateTree.build(whole.items), 1))
+    with pytest.raises(InvalidProof) as raised:
+        for leaf in leaves:
+            desk.add(leaf)
+    assert raised.value.code == "chunk-small" and desk.chunks_refused == 1
+    assert desk.chunks_in <= max(len(leaf.siblings) for leaf in leaves)
+    assert desk.add(whole) and not desk.gaps(), "an honest chunk covers what came before"
