@@ -489,7 +489,8 @@ class Ledger(Reading):
 
         With the bodies go their results, undo, proofs and index entries; heads stay. First this is
         written, so that nothing is claimed that may be gone; ``sweep`` deletes. Where nothing is
-        final, no branch can replace what lies below any more.
+        final, no branch can replace what lies below any more. Snapshots from which nothing would
+        lead on go too: an open Shelf does not see that, so that a running node must not ask for it.
         """
         goal = min(bodies_from, self._tree.base.height)
         pruned = self._disk.pruned

@@ -28,6 +28,7 @@ from chain.ledger.disk import (
     proof_key,
     result_key,
 )
+from chain.ledger.shelf import left_behind
 from chain.ledger.touches import touches
 
 SWEEP_HEIGHTS: Final = 16
@@ -37,9 +38,10 @@ HEIGHTS: Final = b"H"
 
 
 def prune_below(disk: Disk, bodies_from: int) -> None:
-    """From now on bodies below this height are not claimed. One synced write."""
+    """From now on bodies below this height are not claimed, nor snapshots from which nothing leads
+    on any more. One synced write."""
     row = msgspec.structs.replace(disk.pruned, bodies_from=bodies_from)
-    disk.write({PRUNED_KEY: codec.encode(row)}, sync=True)
+    disk.write({**left_behind(disk, bodies_from), PRUNED_KEY: codec.encode(row)}, sync=True)
     disk.pruned = row
 
 

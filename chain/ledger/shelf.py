@@ -22,6 +22,16 @@ SWEEP_ROWS: Final = 32
 """Chunks deleted in one slice: 4 MB."""
 
 
+def left_behind(disk: Disk, bodies_from: int) -> Rows:
+    """What takes off the snapshots below ``bodies_from`` - 1.
+
+    They are true, but the bodies kept here do not lead on from them: who took one here would lack
+    the next blocks. What opens a Shelf after that sweeps their chunks.
+    """
+    keys = [key for key, _ in disk.store.scan(KEPT)]
+    return {key: None for key in keys if int.from_bytes(key[len(KEPT) :], "big") + 1 < bodies_from}
+
+
 def chunk_key(height: int, start: bytes) -> bytes:
     return CHUNK + height.to_bytes(8, "big") + start
 

@@ -36,6 +36,7 @@ from chain.ledger.disk import (
     validators_key,
 )
 from chain.ledger.flush import weight_bytes
+from chain.ledger.shelf import left_behind
 from chain.ledger.tree import skip_height
 from chain.snapshot import Snapshot
 from chain.state.chunks import PATHS, Coverage, StateChunk, check_cut
@@ -146,7 +147,8 @@ class Staging:
 
         ``lag``: the chain's validator lag. The head goes to the snapshot's block; blocks that were
         stored up to its height and are not its ancestors are forgotten with everything of theirs;
-        with those that stood on them the engine's record may name some, and that is noted.
+        with those that stood on them the engine's record may name some, and that is noted. Own
+        snapshots below it go: the bodies between are not here.
         """
         assert self.complete and self.snapshot is not None
         disk, snapshot = self._disk, self.snapshot
@@ -169,6 +171,7 @@ class Staging:
             heads_from = disk.pruned.heads_from  # no gap to what is here
         pruned = PrunedRow(snapshot.height + 1, heads_from, 0)
         rows[PRUNED_KEY] = codec.encode(pruned)
+        rows.update(left_behind(disk, pruned.bodies_from))
         rows[BASE_KEY] = codec.encode(BaseRow(snapshot.block, snapshot.height))
         rows[AREA_KEY] = disk.other_area
         rows[HEAD_KEY] = rows[FINAL_KEY] = snapshot.block

@@ -216,7 +216,8 @@ def prune(directory: Path, bodies: int, as_json: bool) -> None:
     """Forget old blocks' transactions and give the room on the disk back.
 
     Heads, the state and the sums of addresses stay. Old transactions cannot be looked up any more,
-    and no peer can fetch old blocks here. Where nothing is ever final, a branch that leaves the
+    and no peer can fetch old blocks here; snapshots below what is kept go, since nothing would lead
+    on from them. Where nothing is ever final, a branch that leaves the
     chain below what is kept can never win here any more.
 
     Example: moot chain prune --keep 1000 --dir n1
@@ -227,7 +228,8 @@ def prune(directory: Path, bodies: int, as_json: bool) -> None:
         ledger = judge.ledger
         ledger.flush()
         bodies_from = ledger.prune(ledger.height(ledger.confirmed()) - bodies + 1)
-        while ledger.sweep():
+        shelf = Shelf(ledger.disk)
+        while ledger.sweep() or shelf.sweep():
             pass
         compact(ledger.disk.store)
     facts = {

@@ -56,6 +56,13 @@ class Keeping:
         for snapshot in shelf.kept:
             if snapshot.block not in self._whole and self._is_whole(shelf, snapshot):
                 self._whole.add(snapshot.block)
+        lowest = max(ledger.bodies_from, ledger.heads_from)
+        for offer in core.snapshots.holdings().snapshots:
+            if offer.height + 1 < lowest:
+                self._violated(
+                    f"offers a snapshot of height {offer.height}, and the blocks that lead on from "
+                    f"there are kept from {lowest} on only"
+                )
         settings = self._node.settings.snapshots
         if settings.every and settings.bodies and ledger.bodies_from > 1:
             # Up to a snapshot that it took it forgot nothing: its chain begins there.

@@ -243,6 +243,32 @@ def in_memory(store: MemoryStore) -> Ledger:
     return ledger
 
 
+@pytest.mark.parametrize("how", ["took a later one", "was pruned"])
+def test_snapshots_from_which_nothing_leads_on_are_dropped(how: str) -> None:
+    """They are true, and who took one there would wait for blocks that are not there."""
+    store = MemoryStore()
+    ledger = in_memory(store)
+    for height in (10, 12):
+        shelve(Shelf(ledger.disk), ledger, height)
+    if how == "was pruned":
+        ledger.flush()
+        for bodies_from, left in ((11, [10, 12]), (12, [12]), (13, [12]), (14, [])):
+            assert ledger.prune(bodies_from) == bodies_from
+            assert [each.height for each in Shelf(ledger.disk).kept] == left
+    else:
+        staging, later = Staging(ledger.disk), ledger.describe(30)
+        assert later is not None
+        staging.begin(later)
+        for chunk in chunks_of(ledger.state(later.block)):
+            staging.add(chunk)
+        staging.install(LAG)
+    shelf = Shelf(open_ledger(GENESIS, store).disk)
+    assert not shelf.kept and rows(store, b"P")
+    while shelf.sweep():
+        pass
+    assert not rows(store, b"P")
+
+
 def test_the_newest_few_are_kept_and_serve_any_path() -> None:
     store = MemoryStore()
     ledger = in_memory(store)

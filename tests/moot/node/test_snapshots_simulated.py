@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from chain.errors import InvalidProof
+from chain.ledger.shelf import CHUNK
 from chain.state.chunks import chunks_of
 from chain.state.tree import StateTree
 from consensus.contract import Started
@@ -139,3 +140,31 @@ def test_a_node_takes_no_state_leaf_by_leaf() -> None:
     assert raised.value.code == "chunk-small" and desk.chunks_refused == 1
     assert desk.chunks_in <= max(len(leaf.siblings) for leaf in leaves)
     assert desk.add(whole) and not desk.gaps(), "an honest chunk covers what came before"
+
+
+def test_a_node_that_took_a_snapshot_offers_none_from_which_it_cannot_lead_on() -> None:
+    """Its own older ones stayed, and a newcomer that had nobody else would have taken one."""
+    cluster = cluster_of(PRUNING)
+    grown(cluster, 45, absent=0)
+    *present, late = cluster.nodes
+    old = late.running.snapshots.kept[-1].height
+    late.crash()
+    cluster.load(60)
+    assert cluster.world.run_until(
+        cluster.world.now_ms + 600_000,
+        lambda: min(node.running.ledger.bodies_from for node in present) > old + 1,
+    ), cluster.explain()
+    cluster.run(3_000)
+    late.start()
+    assert cluster.world.run_until(
+        cluster.world.now_ms + 60_000, lambda: late.running.ledger.bodies_from > old + 1
+    ), cluster.explain()
+    assert late.keeping["snapshot-installed"] == 1
+    assert not late.running.snapshots.kept and not late.running.snapshots.holdings().snapshots
+    assert cluster.world.run_until(
+        cluster.world.now_ms + 120_000, lambda: bool(late.running.snapshots.kept)
+    ), cluster.explain()
+    held = late.running.snapshots.holdings()
+    assert all(offer.height + 1 >= held.bodies_from for offer in held.snapshots)
+    chunks = [int.from_bytes(key[1:9], "big") for key, _ in late.store.memory.scan(CHUNK)]
+    assert min(chunks) > old, "what the old ones took up on the disk is free"
