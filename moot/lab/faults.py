@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from chain.address import public_key_of
 from chain.errors import DamagedStore, StoreFailure
 from chain.ledger.disk import RECORD_KEY
-from consensus.contract import Effect, Event
+from consensus.contract import Effect, Event, Properties
 from moot.lab import steps
 from moot.lab.clients import Clients
 from moot.lab.disk import Crash
 from moot.lab.fault_kinds import KINDS
 from moot.lab.fuses import Fuse
+from moot.lab.keeping import is_sole_holder
 from moot.lab.network import Interception, LinkFaults, Network, Pair
 from moot.lab.node import SimulatedNode
 from moot.lab.report import Findings
@@ -53,6 +54,7 @@ class Faults:
         nodes: list[SimulatedNode],
         clients: Clients,
         findings: Findings,
+        properties: Properties,
         bearable: int,
         highest: Callable[[], int],
         delay_ms: tuple[int, int],
@@ -77,6 +79,7 @@ class Faults:
         self._nodes = nodes
         self._clients = clients
         self._findings = findings
+        self._properties = properties
         self._bearable = bearable
         self._highest = highest
         self._delay_ms = delay_ms
@@ -95,8 +98,6 @@ class Faults:
         self._told: dict[int, tuple[SimulatedNode, NodeCore | None]] = {}
         """Operators' commands that are not answered, and the life of the node that they are for."""
         self._told_count = 0
-        self.clocks_matter = False
-        """Whether nodes must agree on the time: then one whose clock was far off is faulty."""
         self._resting: set[bytes] = set()
         for one in network.nodes:
             for other in network.nodes:
@@ -195,8 +196,8 @@ class Faults:
     def heal(self, spare: int, rng: random.Random) -> list[SimulatedNode]:
         """Ends all faults; all but ``spare`` nodes run again. Returns those that do.
 
-        Fewer stay down where some must listen first, since they have lost their disks, or may have
-        to wait, since they spoke for moments that are far ahead (``clocks_matter``).
+        Fewer stay down where some must listen first, since they have lost their disks, may have to
+        wait, since they spoke for moments that are far ahead, or alone have what others need.
         """
         self.active = False
         for _, undo in list(self._undoes.values()):
@@ -205,9 +206,13 @@ class Faults:
         self._fuses.clear()
         self._isolations.clear()
         self._forget_the_whole()
-        quiet = {**self._lossy, **(self._off if self.clocks_matter else {})}
+        clocks_matter = self._properties.synchrony == "clocks"
+        quiet = {**self._lossy, **(self._off if clocks_matter else {})}
         candidates = [node for node in self._nodes if node.key not in quiet]
-        resting = rng.sample(candidates, max(0, spare - len(quiet)))
+        resting: list[SimulatedNode] = []
+        for node in rng.sample(candidates, max(0, spare - len(quiet))):
+            if not self._is_sole_holder(node, besides=resting):
+                resting.append(node)
         healthy = [node for node in self._nodes if node not in resting]
         for node in self._nodes:
             node.store.disarm()
@@ -383,9 +388,16 @@ class Faults:
     # ---------------------------------------------------------------------------- lost disks
 
     def _may_lose(self, node: SimulatedNode) -> bool:
-        """Not more than can be borne at a time have lost what they knew."""
+        """Not more than can be borne at a time have lost what they knew, and never the only one to
+        have what others have pruned."""
         self._forget_the_whole()
-        return node.key in self._lossy or len(self._lossy) < self._bearable
+        is_bearable = node.key in self._lossy or len(self._lossy) < self._bearable
+        return is_bearable and not self._is_sole_holder(node)
+
+    def _is_sole_holder(self, node: SimulatedNode, besides: Sequence[SimulatedNode] = ()) -> bool:
+        """Whether blocks would be gone with these nodes; not where snapshots stand for them."""
+        others = [each for each in self._nodes if each.is_honest and each not in (node, *besides)]
+        return not self._properties.finalizes and is_sole_holder(node, others)
 
     def _forget_the_whole(self) -> None:
         """Who has caught up again counts as whole.

@@ -10,6 +10,7 @@ import msgspec
 from chain.block import Block
 from chain.errors import Invalid
 from chain.hashing import BlockId
+from chain.ledger.disk import Disk, body_key
 from moot.lab.node import SimulatedNode
 from moot.lab.world import World
 from moot.node.snapshots import SnapshotSettings
@@ -62,6 +63,30 @@ def settings_of(text: str) -> SnapshotSettings:
             "unknown-keeping", f"{text!r} is neither drawn, none nor EVERY,KEEP,GAP,BODIES"
         )
     return SnapshotSettings(every=every, keep=kept, gap_max=gap, bodies=bodies, depth=8)
+
+
+def is_sole_holder(node: SimulatedNode, others: Sequence[SimulatedNode]) -> bool:
+    """Whether only this node's disk still has a block that one of the ``others`` has pruned.
+
+    Then nobody who lacks it can get it while the disk is away: no fault of any engine's. Disks are
+    looked at, so that it does not matter who runs; one that is damaged counts for nothing.
+    """
+    own = Disk(node.store.memory)
+    disks = [Disk(each.store.memory) for each in others if not each.store.is_damaged]
+    gone = {
+        (height, block)
+        for disk in disks
+        for height in range(1, disk.pruned.bodies_from)
+        if (block := disk.id_at(height)) is not None
+    }
+    return any(
+        _has(own, height, block) and not any(_has(disk, height, block) for disk in disks)
+        for height, block in gone
+    )
+
+
+def _has(disk: Disk, height: int, block: BlockId) -> bool:
+    return not disk.is_pruned(height) and disk.store.get(body_key(height, block)) is not None
 
 
 def body_of(nodes: Sequence[SimulatedNode], block: BlockId) -> Block | None:

@@ -187,6 +187,7 @@ class Laboratory:
             self.nodes,
             self.clients,
             self.findings,
+            self.properties,
             self.bearable,
             self._highest,
             self.delay_ms,
@@ -291,7 +292,6 @@ class Laboratory:
 
     def watch(self) -> None:
         """Puts the checkers on all honest nodes; after whatever else wraps their engines."""
-        self.faults.clocks_matter = self.properties.synchrony == "clocks"
         keep(self.world, self.nodes, self.options.snapshots, self._archives)
         for node in self.honest:
             self.forks[node.key] = ForkChoice(node, self.findings)
