@@ -83,9 +83,13 @@ class Leader(Statements):
 
     def _has_majority(self) -> bool:
         """Check-quorum: a majority answered within the longest election timeout (thesis 6.2)."""
-        since_ms = self._now.steady_ms - self._parameters.election_ms_max
-        heard = {one for one, progress in self._progress.items() if progress.heard_ms >= since_ms}
+        heard = {one for one in self._progress if self._is_heard(one)}
         return self._decided(self._members, heard | {self._me})
+
+    def _is_heard(self, follower: NodeId) -> bool:
+        """Whether it answered within the longest election timeout."""
+        since_ms = self._now.steady_ms - self._parameters.election_ms_max
+        return self._progress[follower].heard_ms >= since_ms
 
     # ------------------------------------------------------------------------------ replication
 

@@ -52,9 +52,14 @@ class Leaving(Reads):
         return None
 
     def _successor(self) -> NodeId | None:
-        """The voter whose log reaches furthest; of equal ones the first in address order."""
+        """Of the voters that answer, or else of all, the one whose log reaches furthest; of equal
+        ones the first in address order."""
         others = [one.address for one in self._members.voters if one.address in self._progress]
-        return max(others, key=lambda one: self._progress[one].matched, default=None)
+        return max(
+            others,
+            key=lambda one: (self._is_heard(one), self._progress[one].matched),
+            default=None,
+        )
 
     def _begin_transfer(self, target: NodeId, request: int | None) -> None:
         self._transfer = Transfer(target, request, self._term)

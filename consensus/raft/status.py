@@ -108,10 +108,7 @@ class Spokesman(Recovery):
         """Voters that a leader has not heard for a longest election timeout."""
         if self._role != "leader":
             return ()
-        since_ms = self._now.steady_ms - self._parameters.election_ms_max
-        return tuple(
-            one for one, progress in self._progress.items() if progress.heard_ms < since_ms
-        )
+        return tuple(one for one in self._progress if not self._is_heard(one))
 
     def _why(self, missing: tuple[NodeId, ...]) -> tuple[str, ...]:
         """Plain sentences; none where it waits for nothing."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from chain.bech32m import parse_address
+from chain.errors import Invalid
 from moot.cli.common import (
     Failure,
     json_option,
@@ -164,17 +166,25 @@ def _size(count: int) -> str:
 def transfer(to: str | None, node_url: str, token_file: Path) -> None:
     """Hand leadership to the voter TO, or to the one that is furthest; ask the leader for it.
 
-    For engines whose leader stays, such as raft.
+    TO is a member's name or address. For engines whose leader stays, such as raft.
 
-    Example: moot node transfer n2 --token-file admin.token
+    Example: moot node transfer node2 --token-file admin.token
     """
     client = client_of(node_url, token=token_file.read_text(encoding="utf-8").strip())
 
     async def asked() -> str:
         async with client:
-            return await client.command("transfer", () if to is None else (to,))
+            return await client.command("transfer", () if to is None else (_member(to),))
 
     outcome = run(asked())
     if outcome.startswith("refused"):
         raise Failure(outcome)
     click.echo(plain(outcome or "done"))
+
+
+def _member(text: str) -> str:
+    """A member as engines know it: by its name, or by its key in hex where an address was typed."""
+    try:
+        return parse_address(text)[1:].hex()
+    except Invalid:
+        return text

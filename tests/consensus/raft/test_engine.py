@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from consensus.contract import CommandGiven
 from consensus.raft import PROTOCOL
+from consensus.raft.messages import TimeoutNow
 from consensus.raft.rules import term_of
 from tests.support.engine_cluster import Cluster, Node
+from tests.support.raft_bench import Bench
 
 
 def make(n: int, seed: int = 1, **settings: object) -> Cluster:
@@ -77,6 +80,18 @@ def test_all_restart_and_go_on_with_their_log() -> None:
     assert [node.engine._term for node in cluster.nodes] == terms
     cluster.submit()
     cluster.run_until(lambda: min(cluster.heights()) >= 4, 5_000)
+
+
+def test_leadership_is_handed_to_a_voter_that_answers() -> None:
+    """The first in address order holds the whole log, and is down: nobody would take over."""
+    bench = Bench()
+    bench.lead(1, 2)
+    bench.echo(1, 2, height=1)
+    for _ in range(9):
+        bench.pass_(40)
+        bench.echo(2, height=1)
+    bench.post(CommandGiven(1, "transfer", ()))
+    assert [bench.said(TimeoutNow, to) for to in (1, 2)] == [[], [TimeoutNow(bench.term)]]
 
 
 def test_a_minority_decides_nothing_and_its_leader_steps_down() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from chain.bech32m import show_address
+from moot.client.node import NodeClient
 from moot.node.config import Folder
 from tests.moot.cli.conftest import Moot, document
 from tests.support.live_node import LiveNode
@@ -242,3 +243,20 @@ def test_a_load_from_wallets_that_own_nothing_is_refused(moot: Moot, live: LiveN
         moot("load", "--wallet", "rich", "--seconds", "1", "--json", "--node", live.url)
     )
     assert report["finalized"] == 10
+
+
+def test_leadership_is_handed_to_a_member_by_its_name_or_its_address(
+    moot: Moot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, ...]] = []
+
+    async def command(client: NodeClient, name: str, arguments: tuple[str, ...] = ()) -> str:
+        given.append((name, *arguments))
+        return "done"
+
+    monkeypatch.setattr(NodeClient, "command", command)
+    Path("token").write_text("secret\n")
+    member = development_key(0).address
+    for words in ((), ("node2",), (show_address(member, "rmoot"),)):
+        moot("node", "transfer", *words, "--token-file", "token")
+    assert given == [("transfer",), ("transfer", "node2"), ("transfer", member[1:].hex())]
