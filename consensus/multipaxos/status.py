@@ -138,7 +138,7 @@ class Spokesman(Teller):
         return Status(
             facts=facts,
             tables={
-                "members": self._member_rows(now),
+                "leadership": self._member_rows(now),
                 "acceptor": self._acceptor_rows(),
                 "learner": self._learner_rows() if self._leading else [],
             },

@@ -104,6 +104,32 @@ def test_the_chain_page_says_when_nothing_moves_and_the_consensus_page_who_is_mi
     network.final(txid)
 
 
+def test_an_engines_table_takes_no_part_of_the_page_away(browser: Browser) -> None:
+    """Whatever the engine calls it: parts of one page are told apart by their keys."""
+    browser.open("/consensus")
+    browser.loaded()
+    keys = browser.js(
+        "return [...document.querySelectorAll('main > .part')].map(p => p.dataset.key)"
+    )
+    assert "Members" in keys and len(set(keys)) == len(keys)
+    assert (
+        browser.module("pages/consensus.js", "m.engineTable('members', []).dataset.key") not in keys
+    )
+
+
+def test_a_long_figure_stays_on_its_line(browser: Browser) -> None:
+    """Under authority the round is a slot of the wall clock: ten digits."""
+    browser.size(1300)
+    browser.open("/consensus")
+    browser.loaded()
+    heights = browser.js(
+        "const all = [...document.querySelectorAll('.figure dd')];"
+        "all[1].textContent = '3,590,899,082';"
+        "return all.map((dd) => dd.offsetHeight)"
+    )
+    assert len(set(heights)) == 1, heights
+
+
 def test_the_log_of_the_engine_can_be_held(browser: Browser, network: Network) -> None:
     browser.open("/consensus")
     browser.loaded()

@@ -92,8 +92,15 @@ function validators({ validators: members, leader, engine }) {
   );
 }
 
-function engineTable(name, rows) {
-  if (rows.length === 0) return section(label(name), empty("Nothing at the moment."));
+/** A table of the engine's own. Its key is none of the page's: whatever an engine calls it. */
+export function engineTable(name, rows) {
+  const part = section(label(name), engineRows(name, rows));
+  part.dataset.key = `engine ${name}`;
+  return part;
+}
+
+function engineRows(name, rows) {
+  if (rows.length === 0) return empty("Nothing at the moment.");
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const shapes = columns.map((column) => ({
     name: label(column),
@@ -104,7 +111,7 @@ function engineTable(name, rows) {
     ...rows.flatMap((row) => Object.values(row)).map((v) => String(v).length),
   );
   const tight = columns.length <= TIGHT_COLUMNS && longest <= TIGHT_CELL;
-  return section(label(name), table(label(name), shapes, rows, { tight }));
+  return table(label(name), shapes, rows, { tight });
 }
 
 // The members as the newest block has them, where that differs from who decides now, and what is
