@@ -183,6 +183,10 @@ class PeerBook:
         """Whether an operator configured this key (or an address where it answered)."""
         return any(entry.key == key for entry in self._static.values())
 
+    def static_at(self, host: str, port: int) -> Entry | None:
+        """The entry of an address that an operator configured; None for any other."""
+        return self._static.get((host, port))
+
     def __len__(self) -> int:
         return len(self._entries)
 

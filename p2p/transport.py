@@ -239,6 +239,15 @@ class Transport:
         """The links that are up, in the order in which they came."""
         return [self._info(link) for link in self._links.values()]
 
+    def unlinked(self) -> list[DialFailure]:
+        """Why configured peers are not linked, in the order in which they failed last."""
+        found = []
+        for failure in self.dial_failures.values():
+            entry = self.book.static_at(failure.host, failure.port)
+            if entry is not None and entry.key not in self._links:
+                found.append(failure)
+        return found
+
     def _info(self, link: Link) -> PeerInfo:
         return PeerInfo(
             key=link.key,

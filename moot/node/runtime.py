@@ -235,7 +235,7 @@ class NodeRuntime:
             return None
         if self.transport.book.is_static(key):  # the operator named it, whatever is known yet
             return None
-        return "this chain is permissioned and the key is not on its list"
+        return "it admits the chain's members only (p2p.observers, p2p.allow), and this key is none"
 
     def _members_may_have_changed(self, news: News) -> None:
         """Former members lose their links where only members, and whom we name, may have one."""

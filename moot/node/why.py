@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from chain.address import key_address
 from chain.bech32m import show_address
 from moot.node.core import NodeCore
+from p2p.handshake import SELF_CONNECTION
+from p2p.transport import DialFailure
 
 STALLED_MS: Final = 5_000
 """Milliseconds without progress, while some is due, after which the engine is asked for reasons."""
+UNLINKED_SHOWN: Final = 5
+"""Configured peers of which it is told why they are not linked: as many as a person reads."""
 
 
 def unready(core: NodeCore) -> list[str]:
@@ -23,8 +28,11 @@ def unready(core: NodeCore) -> list[str]:
     return reasons
 
 
-def explain(core: NodeCore, now_ms: int) -> tuple[bool, list[str]]:
-    """Whether all is well, and what there is to say. ``now_ms``: the steady clock.
+def explain(
+    core: NodeCore, now_ms: int, unlinked: Sequence[DialFailure] = ()
+) -> tuple[bool, list[str]]:
+    """Whether all is well, and what there is to say. ``now_ms``: the steady clock. ``unlinked``:
+    configured peers that were dialed in vain (p2p.transport.Transport.unlinked).
 
     What the engine waits for at any one moment is no complaint: it becomes one once something is
     due and nothing has moved for STALLED_MS. A member that is not linked, or that lost its record
@@ -48,7 +56,7 @@ def explain(core: NodeCore, now_ms: int) -> tuple[bool, list[str]]:
             f"Not linked to {len(missing)} of the members: {', '.join(missing)}. "
             "Check that they run and that their addresses stand under p2p.peers."
         )
-    return healthy, sentences
+    return healthy, sentences + _in_vain(unlinked)
 
 
 def _all_well(core: NodeCore, due: bool) -> str:
@@ -71,6 +79,18 @@ def _lonely(core: NodeCore) -> str:
     if core.peers or alone or (not members and core.settings.mining):
         return ""
     return "No peer is linked. Check p2p.peers, and that the others run and are reachable."
+
+
+def _in_vain(unlinked: Sequence[DialFailure]) -> list[str]:
+    """What configured peers said, or the network of them, when they were dialed last."""
+    told = [each for each in unlinked if each.reason != SELF_CONNECTION]
+    sentences = [
+        f"{each.host}:{each.port} is dialed in vain: {each.sentence} ({each.reason})."
+        for each in told[:UNLINKED_SHOWN]
+    ]
+    if len(told) > UNLINKED_SHOWN:
+        sentences.append(f"So are {len(told) - UNLINKED_SHOWN} more of p2p.peers.")
+    return sentences
 
 
 def _standing(core: NodeCore) -> str:

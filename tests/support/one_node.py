@@ -55,10 +55,13 @@ class OneNode:
         mining: bool = False,
         faucet: bool = False,
         rest: RestSection | None = None,
+        p2p: P2pSection | None = None,
+        joins: OneNode | None = None,
         make_grinder: Callable[[int], Grinder] | None = None,
         rest_extensions: tuple[Callable[[web.Application], None], ...] = (),
     ) -> None:
-        folder, self.key = Folder(directory / "node"), development_key(20)
+        """``joins``: an observer of that node's chain, with a key of its own."""
+        folder, self.key = Folder(directory / "node"), development_key(20 if joins is None else 21)
         found = protocol(engine)
         has_validators = found.rules(found.parameters()).properties.has_validators
         genesis = make_genesis(
@@ -77,10 +80,12 @@ class OneNode:
             save_seed(faucet_file, FAUCET.seed)
         section = rest or RestSection(port=0, faucet_key=str(faucet_file) if faucet else "")
         config = NodeConfig(
-            p2p=P2pSection(port=0),
+            p2p=p2p or P2pSection(port=0),
             rest=section,
             mining=MiningSection(enabled=mining),
         )
+        if joins is not None:
+            genesis = joins.core.ledger.genesis
         init_folder(folder, genesis, self.key.seed, config)
         self.runtime = NodeRuntime(folder, config, make_grinder, rest_extensions)
         self.prefix = genesis.prefix

@@ -147,7 +147,8 @@ class WhyAnswer(msgspec.Struct):
 @table.add("GET", "/moot/why", WhyAnswer)
 async def why(context: Context, request: web.Request) -> WhyAnswer:
     """Why this node makes no progress, in plain sentences: who is missing, what to do."""
-    healthy, sentences = explain(context.core, system_clock().steady_ms)
+    unlinked = context.runtime.transport.unlinked()
+    healthy, sentences = explain(context.core, system_clock().steady_ms, unlinked)
     return WhyAnswer(healthy, sentences)
 
 

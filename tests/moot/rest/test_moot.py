@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from chain.hashing import show_id
 from chain.proof import Evidence
 from chain.transaction import BUNDLE, Transfer
 from moot.miner.workers import Grinder
+from moot.node.config import P2pSection
 from moot.node.why import STALLED_MS, explain
+from p2p.transport import DialFailure
 from tests.support.one_node import COINS, FAUCET, FEE, KEYS, OneNode
 from tests.support.rest_api import Api
 
@@ -206,3 +209,34 @@ async def test_why_names_the_validators_that_are_not_linked(
         monkeypatch.setattr(node.core, "peers", {})
         healthy, sentences = explain(node.core, node.core.idle_since_ms)
         assert not healthy and "No peer is linked" in sentences[0]
+
+
+async def test_where_only_members_are_admitted_why_says_so_to_an_observer(tmp_path: Path) -> None:
+    """p2p.observers = false, and p2p.allow for one who shall follow all the same."""
+    closed = P2pSection(port=0, observers=False)
+    for name in ("member", "observer"):
+        (tmp_path / name).mkdir()
+    async with OneNode(tmp_path / "member", p2p=closed) as member:
+        dials = P2pSection(port=0, peers=(f"127.0.0.1:{member.runtime.transport.port}",))
+        async with OneNode(tmp_path / "observer", p2p=dials, joins=member) as observer:
+            transport = observer.runtime.transport
+            async with asyncio.timeout(20):
+                while not transport.unlinked():  # noqa: ASYNC110 (nothing tells of it)
+                    await asyncio.sleep(0.05)
+            why = await observer.client.why()
+            assert not why.healthy and not member.core.peers
+            assert any("dialed in vain" in each for each in why.sentences)
+            assert any("members only" in each for each in why.sentences)
+            member.runtime._allowed = frozenset({observer.key.public_key})
+            transport.book.retry_static()
+            await observer.until(lambda: bool(observer.core.peers))
+            assert not any("in vain" in each for each in (await observer.client.why()).sentences)
+
+
+async def test_why_tells_only_so_much_of_peers_that_are_not_there(node: OneNode) -> None:
+    gone = [DialFailure("10.0.0.1", port, "unreachable", "no answer", 0) for port in range(7)]
+    itself = DialFailure("10.0.0.1", 9, "self-connection", "this is the node itself", 0)
+    healthy, sentences = explain(node.core, node.core.idle_since_ms, [itself, *gone])
+    assert healthy, "what it needs is there"
+    assert "10.0.0.1:0 is dialed in vain: no answer (unreachable)." in sentences
+    assert sentences[-1] == "So are 2 more of p2p.peers." and len(sentences) == 7
