@@ -137,6 +137,8 @@ class Properties(msgspec.Struct, frozen=True):
     """One plain sentence: what must hold for the claims to hold."""
     confirmed: str = ""
     """Where nothing is final: what "confirmed" is worth here, in one sentence for its readers."""
+    leader_stays: bool = False
+    """True: one member makes all blocks until it fails or hands over."""
     ties: TieBreak = "first-seen"
     """Which of two branches of equal weight is the head, where weight decides."""
 

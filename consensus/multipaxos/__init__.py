@@ -32,7 +32,8 @@ class MultiPaxosProtocol:
     messages: ClassVar[tuple[type[Message], ...]] = MESSAGES
 
     def rules(self, parameters: MultiPaxosParameters) -> PaxosRules:
-        return PaxosRules(NAME, PROPERTIES, mints_when_idle=parameters.heartbeat_ms > 0)
+        properties = msgspec.structs.replace(PROPERTIES, leader_stays=True)
+        return PaxosRules(NAME, properties, mints_when_idle=parameters.heartbeat_ms > 0)
 
     def engine(
         self, me: NodeId, config: EngineConfig, rng: random.Random, record: bytes | None

@@ -36,6 +36,7 @@ PROPERTIES: Final = Properties(
     finalizes=True,
     mints_when_idle=False,
     membership="joint",
+    leader_stays=True,
     needs="a majority of the validators run and reach each other, and none of them lies",
 )
 

@@ -33,6 +33,7 @@ from consensus.contract import Effect, Event
 from moot import __version__
 from moot.node import feed
 from moot.node.feed import News
+from moot.node.leadership import Leadership
 
 if TYPE_CHECKING:
     from moot.node.core import NodeCore
@@ -141,6 +142,8 @@ class NodeMetrics:
         """From now on the node itself is told about."""
         self._core = core
         self.registry.register(_NodeCollector(core, links))
+        if core.rules.properties.leader_stays:
+            self.registry.register(Leadership(core))
         core.feed.subscribe(self._hear)
         core.driver.observers.append(self._observe)
 

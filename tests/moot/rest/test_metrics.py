@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chain.storage.memory import MemoryStore
 from chain.transaction import Transfer
+from moot.lab.cluster import Cluster
+from moot.node.leadership import Leadership
 from moot.node.metrics import STEPS_MAX, NodeMetrics, TimedStore
 from tests.support.one_node import FEE, KEYS, OneNode
 from tests.support.rest_api import Api
@@ -134,6 +136,50 @@ async def test_traffic_is_told_by_message_type(node: OneNode, api: Api) -> None:
         ("sends", "Pong", 2),
     ):
         assert found[f"moot_p2p_message_{name}_total", (("message_type", kind),)] == value
+
+
+@pytest.mark.parametrize("engine", ["raft", "multipaxos"])
+async def test_the_leader_and_its_proposals_are_told_as_etcd_tells_them(
+    tmp_path: Path, engine: str
+) -> None:
+    async with OneNode(tmp_path, engine) as node, Api(node.url) as api:
+        await node.final(node.sign(KEYS[0], [Transfer(KEYS[1].address, 5)]))
+        found = await scrape(api)
+        height = found["moot_consensus_finalized_height", ()]
+        expected = {
+            "has_leader": 1,
+            "is_leader": 1,
+            "leader_changes_total": 1,
+            "proposals_committed": height,
+            "proposals_applied": height,
+            "proposals_pending": 0,
+            "proposals_failed_total": 0,
+        }
+        assert {name: found[f"moot_{engine}_{name}", ()] for name in expected} == expected
+
+
+def test_a_proposal_that_another_one_replaced_has_failed() -> None:
+    """A leader was cut off with a block of its own; the next one decided another instead."""
+    cluster = Cluster("raft", 3, 1)
+    cluster.start()
+    cluster.run(1_000)
+    (leader,) = [n for n in cluster.nodes if n.running.engine_status().leader == n.running.me]
+    told = Leadership(leader.running)
+
+    def tells(name: str) -> float:
+        (found,) = [one for one in told.collect() if one.name == f"moot_raft_{name}"]
+        return found.samples[0].value
+
+    cluster.network.partition([leader], [one for one in cluster.nodes if one is not leader])
+    cluster.transfer(cluster.world.rng("pay"), leader)
+    cluster.run(100)
+    assert (tells("proposals_pending"), tells("proposals_failed")) == (1, 0)
+    cluster.run(2_000)
+    assert tells("has_leader") == 0
+    cluster.network.heal()
+    cluster.run(3_000)
+    assert (tells("proposals_pending"), tells("proposals_failed")) == (0, 1)
+    assert (tells("has_leader"), tells("is_leader"), tells("leader_changes")) == (1, 0, 1)
 
 
 async def test_reorganisations_and_the_miner_are_told(tmp_path: Path) -> None:
