@@ -51,9 +51,9 @@ class Leadership(Collector):
                 _keep(self._built, block.id, block.height)
             case Persist(blocks=blocks):
                 # Who proposes writes; what was built too late, when another leads, it lets lie.
-                for block in blocks:
-                    if block in self._built:
-                        _keep(self._proposed, block, self._built.pop(block))
+                for written in blocks:
+                    if written in self._built:
+                        _keep(self._proposed, written, self._built.pop(written))
             case _:
                 pass
 
