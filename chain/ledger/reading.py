@@ -31,7 +31,7 @@ CONFIRMATION_DEPTH: Final = 6
 
 
 PROOF_WAITS_MAX: Final = 64
-"""Blocks above the least that shows a snapshot, among which one must have a proof of its own."""
+"""Blocks above the least that shows another, among which one must have a proof of its own."""
 
 
 class Located(NamedTuple):
@@ -295,7 +295,7 @@ class Reading:
         """
         lag = self.genesis.limits.validator_lag
         least = height + lag - 1
-        top = self._proven(least) if self.finalizes else least
+        top = self.proven_from(least) if self.finalizes else least
         if top is None or top > self._tree.head_height:
             return None
         heads = [self._head_at(each) for each in range(_lowest(height, lag), top + 1)]
@@ -324,8 +324,12 @@ class Reading:
                 if shown is not None:
                     yield SetLink(block.head, shown, self._set(named))
 
-    def _proven(self, least: int) -> int | None:
-        """The lowest final height from ``least`` on of which a proof is held."""
+    def proven_from(self, least: int) -> int | None:
+        """The lowest final height from ``least`` on of which a proof is held: it shows all below.
+
+        Not every final block has one here: who has learnt of the latest only (a message was lost)
+        holds none of those between. None where PROOF_WAITS_MAX blocks in a row have none.
+        """
         final = self.height(self._final)
         for height in range(least, min(final, least + PROOF_WAITS_MAX) + 1):
             if self.proof(self._head_at(height).id) is not None:

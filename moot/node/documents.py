@@ -59,9 +59,10 @@ class SetChange(msgspec.Struct, forbid_unknown_fields=True):
 class BlockProof(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Shows a block final. ``head``, ``proof``, ``validators``, ``confirmations``: encodings, hex.
 
-    ``set_changes``: how the set that decided the block follows from the genesis set, lowest first;
-    ``validators`` is that set. ``proof`` null and ``confirmations`` non-empty: a chain that
-    finalizes nothing; the heads on top are all there is to show.
+    ``confirmations``: heads on top. ``proof`` is of the last of them, and so shows all below it; of
+    the block itself where there are none. ``proof`` null: a chain that finalizes nothing; the heads
+    on top are all there is to show. ``set_changes``: how the set that decided the proven block
+    follows from the genesis set, lowest first; ``validators`` is that set.
     """
 
     format: Literal["moot-block-proof"] = "moot-block-proof"
@@ -217,9 +218,13 @@ def _finality(
 ) -> None:
     assert document.proof is not None
     check = partial(_check_final, rules, document.engine, chain_id, verifier)
+    run = [head, *_heads_above(document, head)]
+    top = run[-1]
+    if era_at(genesis.eras, top.height).engine != document.engine:
+        raise InvalidProof("other-engine", f"at height {top.height} another engine runs")
     validators, below = genesis.validator_set, 0
     for change in document.set_changes:
-        changed = _head_of_change(change, below, head.height, genesis, document.engine)
+        changed = _head_of_change(change, below, top.height, genesis, document.engine)
         check(changed, change.proof, validators)
         validators, below = _set_of(change.validators), changed.height
         if validators.hash != changed.manifest.next_validators:
@@ -231,7 +236,9 @@ def _finality(
             "other-validators",
             "nothing shows that the certificate's validators follow from those of the genesis",
         )
-    attestations = check(head, document.proof, validators)
+    if len(run) > 1 and run[-2].manifest.next_validators != validators.hash:
+        raise InvalidProof("other-validators", "the heads on top commit to another set")
+    attestations = check(top, document.proof, validators)
     if document.set_changes:
         verdict.proves.append(
             f"its validators follow from those of the genesis by {len(document.set_changes)} "
@@ -240,10 +247,12 @@ def _finality(
         verdict.assumes.append(
             "that no quorum of a former set has signed for another chain since it left"
         )
-    verdict.proves.append(
-        f"block {show_id(head.id)} at height {head.height} is final: "
-        f"{len(attestations)} of {len(validators)} validators signed for it"
-    )
+    signed = f"{len(attestations)} of {len(validators)} validators signed for "
+    if top is head:
+        signed += "it"
+    else:
+        signed += f"block {show_id(top.id)} at height {top.height}, which stands on it"
+    verdict.proves.append(f"block {show_id(head.id)} at height {head.height} is final: {signed}")
     verdict.assumes.append(f"that {rules.properties.needs}")
 
 
@@ -288,14 +297,7 @@ def _set_of(text: str) -> ValidatorSet:
 def _confirmations(document: BlockProof, head: BlockHead, rules: Rules, verdict: Verdict) -> None:
     if rules.properties.finalizes or not isinstance(rules, WorkRules):
         raise InvalidProof("no-proof", "the document holds no proof that the block is final")
-    work, previous = _work(head, rules), head
-    for text in document.confirmations:
-        above = codec.decode(_bytes(text, "confirmations"), BlockHead)
-        if above.previous != previous.id or above.height != previous.height + 1:
-            raise InvalidProof("not-linked", "the confirming heads do not follow from each other")
-        above.check_branch()
-        work += _work(above, rules)
-        previous = above
+    work = sum(_work(each, rules) for each in [head, *_heads_above(document, head)])
     verdict.proves.append(
         f"block {show_id(head.id)} at height {head.height} has {len(document.confirmations)} "
         f"blocks on top; finding them all takes about {work} hashes"
@@ -303,6 +305,19 @@ def _confirmations(document: BlockProof, head: BlockHead, rules: Rules, verdict:
     verdict.assumes.append(
         "that no heavier branch exists and that its difficulty is the chain's: ask several nodes"
     )
+
+
+def _heads_above(document: BlockProof, head: BlockHead) -> list[BlockHead]:
+    """The heads on top of ``head``, lowest first. Raises Invalid unless each stands on the last."""
+    found: list[BlockHead] = []
+    for text in document.confirmations:
+        above = codec.decode(_bytes(text, "confirmations"), BlockHead)
+        if above.previous != head.id or above.height != head.height + 1:
+            raise InvalidProof("not-linked", "the confirming heads do not follow from each other")
+        above.check_branch()
+        found.append(above)
+        head = above
+    return found
 
 
 def _work(head: BlockHead, rules: WorkRules) -> int:

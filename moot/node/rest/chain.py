@@ -68,6 +68,7 @@ class BlockFacts(msgspec.Struct):
     size: int
     status: str
     has_proof: bool
+    """Whether this node can show it to be final: by a proof of it, or of a block near above it."""
     merkle_root: str
     reward_txid: str
     failed: int
@@ -100,7 +101,7 @@ def _facts(context: Context, found: Block) -> BlockFacts:
         transactions=len(found.transactions),
         size=len(found.raw),
         status=block_status(context, found.id, found.height),
-        has_proof=ledger.proof(found.id) is not None,
+        has_proof=best and found.height > 0 and ledger.proven_from(found.height) is not None,
         merkle_root=show_id(header.merkle_root),
         reward_txid=show_id(manifest.leaf),
         failed=sum(not receipt.ok for receipt in receipts),

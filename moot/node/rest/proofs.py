@@ -13,6 +13,7 @@ from chain.block import BlockHead
 from chain.genesis_file import genesis_to_json
 from chain.hashing import BlockId, show_id
 from chain.merkle import merkle_branch
+from chain.proof import Proof
 from chain.state.accounts import account_key
 from moot.node.documents import (
     CONFIRMATIONS_MAX,
@@ -43,18 +44,13 @@ async def block_proof(context: Context, block_id: BlockId) -> BlockProof:
     if not ledger.knows(block_id) or not ledger.in_best_chain(block_id):
         raise Problem(404, "unknown-block", "no such block is on this node's best chain")
     head = ledger.header(block_id)
-    proof = ledger.proof(block_id)
-    finalizes = core.rules.properties.finalizes
     if head.height > ledger.height(ledger.confirmed()):
         raise Problem(409, "not-final", "this block is not final yet; ask again later")
-    if finalizes and proof is None and head.height > 0:
-        raise Problem(404, "no-proof", "this node holds no proof of its own for this block")
-    above: list[str] = []
-    if not finalizes:
-        top = min(ledger.height(ledger.head()), head.height + CONFIRMATIONS_MAX)
-        above = [_head_hex(context, height) for height in range(head.height + 1, top + 1)]
-    validators = ledger.validators(head.previous if head.height else block_id)
-    changes = await _set_changes(context, head.height) if proof is not None else []
+    top, proof = _shown_by(context, head)
+    above = [_main_head(context, height) for height in range(head.height + 1, top + 1)]
+    shown = above[-1] if above and proof is not None else head
+    validators = ledger.validators(shown.previous if shown.height else block_id)
+    changes = await _set_changes(context, top) if proof is not None else []
     return BlockProof(
         engine=core.protocol.name,
         chain_id=show_id(ledger.chain_id),
@@ -62,9 +58,33 @@ async def block_proof(context: Context, block_id: BlockId) -> BlockProof:
         head=codec.encode(head).hex(),
         proof=None if proof is None else codec.encode(proof).hex(),
         validators=codec.encode(validators).hex(),
-        confirmations=above,
+        confirmations=[codec.encode(each).hex() for each in above],
         set_changes=changes,
     )
+
+
+def _shown_by(context: Context, head: BlockHead) -> tuple[int, Proof | None]:
+    """Up to which height heads are shown, and the proof of that block. Raises Problem.
+
+    Where nothing is final: as many as a document has room for. Else it is the block itself, or
+    where no proof of it came here, the next one above it of which one did.
+    """
+    ledger = context.core.ledger
+    if not ledger.finalizes:
+        top = min(ledger.height(ledger.head()), head.height + CONFIRMATIONS_MAX)
+        return top, None
+    if not head.height:
+        return 0, None
+    height = ledger.proven_from(head.height)
+    block = None if height is None else ledger.id_at(height)
+    if height is None or block is None:
+        raise Problem(
+            404,
+            "no-proof",
+            "this node learnt of this block's finality from one far above it, and holds no proof "
+            "of any near it; ask another node",
+        )
+    return height, ledger.proof(block)
 
 
 async def _set_changes(context: Context, below: int) -> list[SetChange]:
@@ -76,7 +96,7 @@ async def _set_changes(context: Context, below: int) -> list[SetChange]:
     while known.looked_at < below - 1:
         top = min(below - 1, known.looked_at + HEADS_AT_ONCE)
         for height in range(known.looked_at + 1, top + 1):
-            head, before = _final_head(context, height), _final_head(context, height - 1)
+            head, before = _main_head(context, height), _main_head(context, height - 1)
             if head.manifest.next_validators != before.manifest.next_validators:
                 known.heights.append(height)
             known.looked_at = height
@@ -86,7 +106,7 @@ async def _set_changes(context: Context, below: int) -> list[SetChange]:
         raise Problem(409, "too-many-changes", "the members changed too often for one document")
     found: list[SetChange] = []
     for height in heights:
-        head = _final_head(context, height)
+        head = _main_head(context, height)
         proof, after = ledger.proof(head.id), ledger.validator_set(head.manifest.next_validators)
         if proof is None or after is None:
             raise Problem(
@@ -100,19 +120,13 @@ async def _set_changes(context: Context, below: int) -> list[SetChange]:
     return found
 
 
-def _final_head(context: Context, height: int) -> BlockHead:
+def _main_head(context: Context, height: int) -> BlockHead:
     ledger = context.core.ledger
     block_id = ledger.id_at(height)
     head = None if block_id is None else ledger.head_of(block_id)
     if head is None:
         raise Problem(404, "pruned", f"this node no longer holds the head at height {height}")
     return head
-
-
-def _head_hex(context: Context, height: int) -> str:
-    block_id = context.core.ledger.id_at(height)
-    assert block_id is not None
-    return codec.encode(context.core.ledger.header(block_id)).hex()
 
 
 @table.add("GET", "/moot/tx/{id}/proof", TransactionProof, errors=(400, 404, 409, 410))

@@ -149,7 +149,7 @@ function proofLink(block, status) {
         : `not yet: the block is not ${finalWord()}`,
     );
   if (status.finality === "final" && !block.has_proof && block.height > 0)
-    return h("span", { class: "quiet" }, "this node holds none of its own");
+    return h("span", { class: "quiet" }, "this node holds none of it or of any near above it");
   return [
     h(
       "a",
