@@ -13,7 +13,7 @@ Sans-I/O: ``now_ms`` is steady time in milliseconds; each call returns the actio
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -76,16 +76,17 @@ OWED_MAX: Final = 2 * INVENTORY_MAX
 
 
 class _Peer:
-    """What we know of one peer. Dicts stand for ordered sets."""
+    """What we know of one peer. Dicts stand for ordered sets; where first members leave all the
+    time they are OrderedDicts, since a dict passes by all that left before to find its first."""
 
     def __init__(self, key: PeerKey) -> None:
         self.key = key
         self.known: RollingSet[TxId] = RollingSet(KNOWN_MAX)  # has it, or was told of it
         self.sent: RollingSet[TxId] = RollingSet(KNOWN_MAX)  # bodies that went to it
-        self.outbox: dict[TxId, None] = {}
+        self.outbox: OrderedDict[TxId, None] = OrderedDict()
         self.flushed_ms: int | None = None
         self.offers: dict[TxId, None] = {}  # it announced them, we still want them
-        self.queue: dict[TxId, None] = {}  # of these, to be asked of it next
+        self.queue: OrderedDict[TxId, None] = OrderedDict()  # of these, to be asked of it next
         self.asked: dict[TxId, int] = {}  # id -> when asked, oldest first
         self.late: RollingSet[TxId] = RollingSet(4 * IN_FLIGHT_PER_PEER_MAX)
         self.progress_ms = 0
@@ -125,7 +126,8 @@ class TransactionGossip:
         self._peers: dict[PeerKey, _Peer] = {}
         self._wanted: dict[TxId, _Want] = {}
         self._in_flight = 0
-        self._recent: dict[TxId, int] = {}  # id -> when its body came, oldest first
+        # id -> when its body came, oldest first
+        self._recent: OrderedDict[TxId, int] = OrderedDict()
 
     # ------------------------------------------------------------------------- peers come and go
 
@@ -170,7 +172,7 @@ class TransactionGossip:
         if not peer.known.add(identifier):
             return
         if len(peer.outbox) >= OUTBOX_MAX:
-            del peer.outbox[next(iter(peer.outbox))]
+            peer.outbox.popitem(last=False)
         peer.outbox[identifier] = None
 
     def _flush_if_due(self, peer: _Peer, now_ms: int) -> list[Action]:
@@ -271,8 +273,7 @@ class TransactionGossip:
         while peer.queue and len(peer.asked) < IN_FLIGHT_PER_PEER_MAX:
             if self._in_flight >= IN_FLIGHT_MAX and len(peer.asked) >= IN_FLIGHT_GUARANTEED:
                 break
-            identifier = next(iter(peer.queue))
-            del peer.queue[identifier]
+            identifier, _ = peer.queue.popitem(last=False)
             want = self._wanted.get(identifier)
             if want is None or want.asked_of is not None:
                 continue
@@ -383,7 +384,7 @@ class TransactionGossip:
         if self._has(identifier) or self._is_recent(identifier, now_ms):
             return False
         if len(self._recent) >= RECENT_MAX:
-            del self._recent[next(iter(self._recent))]
+            self._recent.popitem(last=False)
         self._recent[identifier] = now_ms
         return True
 

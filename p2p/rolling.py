@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
@@ -16,14 +17,15 @@ class RollingSet(Generic[K]):
     def __init__(self, size_max: int) -> None:
         assert size_max > 0
         self.size_max = size_max
-        self._members: dict[K, None] = {}
+        # A plain dict walks over all that was deleted before it to find its first member.
+        self._members: OrderedDict[K, None] = OrderedDict()
 
     def add(self, member: K) -> bool:
         """Whether it was new; the oldest member goes where there is no room."""
         if member in self._members:
             return False
         if len(self._members) >= self.size_max:
-            del self._members[next(iter(self._members))]
+            self._members.popitem(last=False)
         self._members[member] = None
         return True
 
