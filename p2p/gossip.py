@@ -180,12 +180,18 @@ class TransactionGossip:
         return self._flush(peer, now_ms) if quiet or len(peer.outbox) >= FLUSH_IDS else []
 
     def _flush(self, peer: _Peer, now_ms: int) -> list[Action]:
-        if not peer.outbox:
+        ids: list[TxId] = []
+        while peer.outbox and len(ids) < INVENTORY_MAX:
+            identifier, _ = peer.outbox.popitem(last=False)
+            if self._get(identifier) is None:
+                # A block took it meanwhile, and brings it. Should the chain give it back, it will
+                # be news to this peer.
+                peer.known.discard(identifier)
+                continue
+            ids.append(identifier)
+        if not ids:
             return []
         peer.flushed_ms = now_ms
-        ids = list(peer.outbox)[:INVENTORY_MAX]
-        for identifier in ids:
-            del peer.outbox[identifier]
         return [SendTo(peer.key, AnnounceTransactions(tuple(ids)))]
 
     # -------------------------------------------------------------------------------- pushing

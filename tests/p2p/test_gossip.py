@@ -176,7 +176,7 @@ def test_each_node_receives_each_body_exactly_once() -> None:
 
 
 def test_an_idle_link_announces_at_once_and_a_busy_one_in_batches() -> None:
-    left = TransactionGossip(lambda i: False, lambda i: None)
+    left = TransactionGossip(lambda i: False, lambda i: b"here")
     left.joined(B, 0)
     ids = [bytes([n]) * 32 for n in range(250)]
     assert left.announce(ids[:1], 100) == [SendTo(B, AnnounceTransactions((ids[0],)))]
@@ -188,6 +188,20 @@ def test_an_idle_link_announces_at_once_and_a_busy_one_in_batches() -> None:
     flushed = left.announce(ids[202:203], 122)  # the 200th does not wait
     assert flushed == [SendTo(B, AnnounceTransactions(tuple(ids[3:203])))]
     assert left.announce(ids[:203], 500) == []  # known by now
+
+
+def test_what_a_block_took_meanwhile_is_announced_only_once_it_is_given_back() -> None:
+    pool = {bytes([n]) * 32: b"here" for n in range(4)}
+    first, *others = pool
+    left = TransactionGossip(lambda i: True, pool.get)
+    left.joined(B, 0)
+    left.announce([first], 100)
+    assert left.announce(others, 101) == [], "they wait for the next batch"
+    raw = pool.pop(others[1])
+    assert left.tick(120) == [SendTo(B, AnnounceTransactions((others[0], others[2])))]
+    pool[others[1]] = raw  # the block lost to another branch
+    assert left.announce([others[1]], 200) == [SendTo(B, AnnounceTransactions((others[1],)))]
+    assert left.announce(others, 300) == [], "now the peer knows all"
 
 
 def test_a_peer_that_joins_is_told_what_the_pool_holds() -> None:
@@ -387,7 +401,7 @@ def test_memory_stays_bounded_under_a_flood_and_others_are_served() -> None:
 
 
 def test_announcements_to_a_slow_reader_are_bounded() -> None:
-    left = TransactionGossip(lambda i: True, lambda i: None)
+    left = TransactionGossip(lambda i: True, lambda i: b"here")
     left.joined(B, 0)
     ids = [number.to_bytes(32, "big") for number in range(3 * rules.OUTBOX_MAX)]
     left.announce(ids, 1)
