@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -13,13 +16,16 @@ from consensus.registry import engine_names, protocol
 from moot.cli.common import console, json_option, print_json
 from moot.cli.engine_package import package_files, write_package
 
-NODES_SHOWN = (4, 7)
+NODES_SHOWN: Final = (3, 4, 5, 7)
 """Sizes for which f and quorum are shown."""
+_NAMES: Final = re.compile(r"(`*\w+`*(?:(?:, | and )`*\w+`*)*): (.+)")
+"""How the meaning of one or more parameters begins in their struct's docstring."""
 
 
 def describe(found: EngineProtocol) -> dict[str, object]:
     """One engine's claims and parameters, as JSON."""
     properties = found.rules(found.parameters()).properties
+    meaning = meanings(found.parameters)
     return {
         "engine": found.name,
         "summary": found.summary,
@@ -38,10 +44,26 @@ def describe(found: EngineProtocol) -> dict[str, object]:
             field.name: {
                 "default": field.default,
                 "devnet": found.devnet_parameters.get(field.name, field.default),
+                "meaning": meaning.get(field.name, ""),
             }
             for field in msgspec.structs.fields(found.parameters)
         },
     }
+
+
+def meanings(parameters: type[msgspec.Struct]) -> dict[str, str]:
+    """What each parameter means, as the struct's docstring says: ``name: text`` in lines."""
+    fields = {field.name for field in msgspec.structs.fields(parameters)}
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in inspect.cleandoc(parameters.__doc__ or "").splitlines():
+        begun = _NAMES.fullmatch(line)
+        told = [] if begun is None else re.findall(r"\w+", begun[1].replace(" and ", ", "))
+        if begun is not None and fields.issuperset(told):
+            names, line = told, begun[2]
+        for name in names:
+            found[name] = f"{found.get(name, '')} {line}".strip()
+    return found
 
 
 class Engines(click.Group):
@@ -104,10 +126,24 @@ def _list(as_json: bool) -> None:
     if as_json:
         print_json({"engines": found})
         return
-    table = Table("engine", "faults borne", "finality", "needs")
+    sizes = ", ".join(map(str, NODES_SHOWN))
+    caption = f"borne: faults that {sizes} nodes bear; quorum: how many of them decide"
+    table = Table("engine", "faults", "finality", "borne", "quorum", "needs", caption=caption)
     for each in found:
-        table.add_row(*(str(each[k]) for k in ("engine", "fault_model", "finality", "needs")))
+        claims = (str(each[key]) for key in ("engine", "fault_model", "finality"))
+        table.add_row(*claims, *_sizes(each, ""), str(each["needs"]))
     console().print(table, soft_wrap=False)
+
+
+def _sizes(facts: dict[str, object], of: str) -> tuple[str, str]:
+    """How many faults each of the sizes bears, and how many decide. ``of``: between the two."""
+    nodes = facts["nodes"]
+    assert isinstance(nodes, list)
+
+    def told(key: str) -> str:
+        return ", ".join(f"{each[key]}{of}{each['n'] if of else ''}" for each in nodes)
+
+    return told("faults"), told("quorum") if any(each["quorum"] for each in nodes) else "-"
 
 
 def _show_one(facts: dict[str, object], as_json: bool) -> None:
@@ -118,11 +154,14 @@ def _show_one(facts: dict[str, object], as_json: bool) -> None:
     screen.print(f"[bold]{facts['engine']}[/bold]: {facts['summary']}")
     for key in ("fault_model", "synchrony", "finality", "permissioned", "needs"):
         screen.print(f"  {key}: {facts[key]}")
+    bears, quorum = _sizes(facts, " of ")
+    screen.print(f"  bears: {bears}")
+    screen.print(f"  quorum: {quorum}")
     if facts["confirmed"]:
         screen.print(f"  confirmed means: {facts['confirmed']}")
-    table = Table("parameter", "default", "devnet")
+    table = Table("parameter", "default", "devnet", "meaning")
     parameters = facts["parameters"]
     assert isinstance(parameters, dict)
     for parameter, values in parameters.items():
-        table.add_row(parameter, str(values["default"]), str(values["devnet"]))
+        table.add_row(parameter, *(str(values[key]) for key in ("default", "devnet", "meaning")))
     screen.print(table, soft_wrap=False)
