@@ -22,7 +22,7 @@ from rich.live import Live
 from chain.bech32m import show_address
 from moot.cli.common import json_option, parameters_of, print_json
 from moot.cli.devnet.chaos import episodes, run_chaos
-from moot.cli.devnet.control import Control, control_path, make_token, token_path
+from moot.cli.devnet.control import Control, check_idle, control_path, make_token, token_path
 from moot.cli.devnet.faults import Faults, Impossible
 from moot.cli.devnet.plan import ACCOUNT_COINS, NODES_MAX, Plan, open_or_make, properties_of
 from moot.cli.devnet.processes import Fleet, NodeProcess
@@ -68,9 +68,9 @@ LOAD_ACCOUNTS = range(2, 10)
 @click.option(
     "--rest-port",
     type=click.IntRange(0, 65_535),
-    default=REST_PORT,
-    show_default=True,
-    help="REST port of the first node, if it is free; 0: any.",
+    default=None,
+    help=f"REST port of the first node, if it is free; 0: any [default: where it was, else "
+    f"{REST_PORT}].",
 )
 @click.option("--param", "pairs", multiple=True, metavar="KEY=VALUE", help="Engine parameter.")
 @click.option(
@@ -94,7 +94,7 @@ def devnet(
     directory: Path | None,
     load: float,
     seconds: float | None,
-    rest_port: int,
+    rest_port: int | None,
     pairs: tuple[str, ...],
     on_death: str,
     chaos: bool,
@@ -108,6 +108,7 @@ def devnet(
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moot-")))
+        check_idle(directory)
         plan = open_or_make(directory, engine, nodes, parameters_of(pairs), first_port=rest_port)
         seed = chaos_seed if chaos_seed is not None else secrets.randbits(32) if chaos else None
         run = Devnet(directory, plan, load, seconds, on_death == "restart", seed, as_json)

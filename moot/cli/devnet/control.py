@@ -9,13 +9,15 @@ import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 
 from moot.cli.common import Failure
 from moot.cli.devnet.faults import Faults, Impossible
-from moot.cli.devnet.plan import HOST
+from moot.cli.devnet.plan import HOST, is_free
+from moot.node.config import ConfigError
 from moot.node.rest.control import (
     ControlFile,
     Fault,
@@ -137,6 +139,21 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def check_idle(directory: Path) -> None:
+    """Raises ConfigError where a devnet runs in ``directory``: another one would take its token
+    and its ports away before it found the databases locked."""
+    path = control_path(directory)
+    if not path.exists():
+        return
+    found = load_control(path)
+    # One that was killed leaves its note, and its number may be another process's by now.
+    if _lives(found.pid) and not is_free(urlsplit(found.url).port or 0):
+        raise ConfigError(
+            f"a devnet runs in {directory} already (process {found.pid}); stop it first, or "
+            "choose another --dir"
+        )
 
 
 def find_control(directory: Path | None) -> ControlFile:

@@ -71,12 +71,12 @@ def open_or_make(
     nodes: int | None,
     parameters: dict[str, int | str],
     *,
-    first_port: int = REST_PORT,
+    first_port: int | None = None,
 ) -> Plan:
     """Resumes the devnet in ``directory``, or makes one there. Raises ConfigError.
 
     ``engine`` and ``nodes`` None: whatever is there, else pbft and 4. The first node's REST API
-    listens on ``first_port`` if that is free; 0: anywhere.
+    listens on ``first_port`` if that is free; 0: anywhere; None: where it did, else on REST_PORT.
     """
     path = directory / "devnet.json"
     if path.exists():
@@ -86,9 +86,11 @@ def open_or_make(
                 f"{directory} holds a network of {len(plan.nodes)} {plan.engine} nodes; "
                 "resume it as it is, or choose another --dir"
             )
-        _give_ports(directory, plan)
+        _check_parameters(directory, plan, parameters)
+        _give_ports(directory, plan, first_port)
     else:
-        plan = _make(directory, engine or "pbft", nodes or 4, parameters, first_port)
+        port = REST_PORT if first_port is None else first_port
+        plan = _make(directory, engine or "pbft", nodes or 4, parameters, port)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
     return plan
 
@@ -150,13 +152,29 @@ def _make(
     return plan
 
 
-def _give_ports(directory: Path, plan: Plan) -> None:
+def _check_parameters(directory: Path, plan: Plan, parameters: dict[str, int | str]) -> None:
+    """Raises ConfigError where the genesis says otherwise than what is asked for now."""
+    fixed = dict(folder_of(directory, plan.nodes[0]).load_genesis().eras[0].parameters)
+    for name, value in parameters.items():
+        if fixed.get(name) != value:
+            found = f"its {name} is {fixed[name]}" if name in fixed else f"it has no {name}"
+            raise ConfigError(
+                f"{directory} holds a network whose parameters its genesis has fixed: {found}; "
+                "resume it as it is, or choose another --dir"
+            )
+
+
+def _give_ports(directory: Path, plan: Plan, first_port: int | None) -> None:
     """Other programs may hold the old ports by now: moves whoever has to."""
-    taken = [n for n in plan.nodes if not (is_free(n.p2p_port) and is_free(n.rest_port))]
-    fresh = iter(free_ports(2 * len(taken)))
-    for node in taken:
+    moved = [n for n in plan.nodes if not (is_free(n.p2p_port) and is_free(n.rest_port))]
+    fresh = iter(free_ports(2 * len(moved)))
+    for node in moved:
         node.p2p_port, node.rest_port = next(fresh), next(fresh)
-    if not taken:
+    first = plan.nodes[0]
+    if first_port and first_port != first.rest_port and is_free(first_port):
+        first.rest_port = first_port
+        moved.append(first)
+    if not moved:
         return
     genesis = folder_of(directory, plan.nodes[0]).load_genesis()
     for node in plan.nodes:
