@@ -226,12 +226,18 @@ def prune(directory: Path, bodies: int, as_json: bool) -> None:
     with judging(directory) as judge:
         before = _size(database)
         ledger = judge.ledger
+        if _settles_nothing(judge):
+            raise Failure(
+                "on this chain a branch of any length may win, and a node that had forgotten what "
+                "it must take back could not follow; nothing is pruned"
+            )
         ledger.flush()
         bodies_from = ledger.prune(ledger.height(ledger.confirmed()) - bodies + 1)
         shelf = Shelf(ledger.disk)
         while ledger.sweep() or shelf.sweep():
             pass
         compact(ledger.disk.store)
+        kept = Shelf(ledger.disk).kept
     facts = {
         "bodies_from": max(1, bodies_from),
         "bytes_before": before,
@@ -240,10 +246,22 @@ def prune(directory: Path, bodies: int, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        saved = (before - facts["bytes_after"]) / 1e6
+        saved = max(0, before - facts["bytes_after"]) / 1e6
         click.echo(
             f"bodies are kept from height {facts['bodies_from']} on; {saved:.1f} MB are free"
         )
+        if judge.finalizes and facts["bodies_from"] > 1 and not kept:
+            click.echo(
+                "Leave another node unpruned: nobody can join by this one alone, since no snapshot "
+                "that it keeps leads on to what is left.",
+                err=True,
+            )
+
+
+def _settles_nothing(judge: ChainJudge) -> bool:
+    ledger = judge.ledger
+    rules = EraBook().rules_after(ledger, ledger.head())
+    return rules.properties.finality == "none"
 
 
 def _size(database: Path) -> int:

@@ -15,6 +15,7 @@ from typing import Self
 from chain.bech32m import show_address
 from chain.genesis import COIN, Allocation
 from chain.validators import Validator
+from consensus.registry import protocol
 from moot.miner.workers import Grinder
 from moot.node.config import (
     Folder,
@@ -42,9 +43,10 @@ class LiveNode:
     def __init__(self, path: Path, engine: str = "pbft", network: str = "dev") -> None:
         self.folder = Folder(path / "node")
         faucet, key = generate_key(), generate_key()
-        mines = engine == "pow"
+        found = protocol(engine)
+        mines = not found.rules(found.parameters()).properties.has_validators
         # Some 65,000 hashes a block: long enough not to flood, short enough not to wait.
-        parameters = {"initial_bits": 0x1F00FFFF, "fixed_difficulty": 1} if mines else {}
+        parameters = {"initial_bits": 0x1F00FFFF, "fixed_difficulty": 1} if engine == "pow" else {}
         genesis = make_genesis(
             name="live",
             network=network,

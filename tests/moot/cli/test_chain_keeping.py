@@ -122,3 +122,24 @@ def test_pruning_gives_room_back_and_keeps_the_state(moot: Moot, maker: Path) ->
         store.close()
     assert min(heights - {0}) == facts["bodies_from"]
     assert "no option" not in moot("chain", "prune", "--dir", "copy", status=2).stderr
+
+
+def test_pruning_by_hand_says_where_nobody_could_join(moot: Moot, maker: Path) -> None:
+    shutil.copytree(maker, "copy")
+    status = document(moot("chain", "snapshot", "status", "--dir", "copy", "--json"))
+    final, newest = status["finalized_height"], status["snapshots"][-1]["height"]
+    leads_on = str(final - newest + 1)
+    assert not moot("chain", "prune", "--keep", leads_on, "--dir", "copy").stderr
+    moot("chain", "snapshot", "save", "s.moot", "--dir", "copy")
+    moot("chain", "export", "e.moot", "--dir", maker)
+    folder = fresh(moot, maker)  # it has the blocks, and no snapshot
+    moot("chain", "import", "e.moot", "--dir", folder)
+    said = moot("chain", "prune", "--keep", "1", "--dir", folder).stderr
+    assert "nobody can join by this one alone" in said
+
+
+def test_where_a_branch_of_any_length_may_win_nothing_is_pruned(moot: Moot, tmp_path: Path) -> None:
+    (tmp_path / "side").mkdir()
+    folder = LiveNode(tmp_path / "side", "gossip").folder.path
+    said = moot("chain", "prune", "--keep", "1", "--dir", folder, status=1).stderr
+    assert "a branch of any length may win" in said
