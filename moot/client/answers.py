@@ -149,7 +149,8 @@ class PeerAnswer(msgspec.Struct, frozen=True):
 
 
 class MemberAnswer(msgspec.Struct, frozen=True):
-    """A voter, a learner, or one who is leaving. ``decides``: has a vote on the next block."""
+    """A voter, a learner, or one who is leaving. ``decides``: has a vote on the next block.
+    ``finalized_height``: what is final there; None where the node asked is not linked to it."""
 
     address: str
     standing: str
@@ -157,6 +158,7 @@ class MemberAnswer(msgspec.Struct, frozen=True):
     weight: int = 0
     decides: bool = False
     linked: bool = False
+    finalized_height: int | None = None
 
 
 class VoteAnswer(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, TypedDict, Unpack
+from typing import Final, NamedTuple, TypedDict, Unpack
 
 import click
 
@@ -41,17 +41,21 @@ from wallet.keys import Key
 WORDS = {OUT: "out", LEARNER: "a learner", VOTER: "a voter", WITHDRAWN: "nobody's wish any more"}
 
 
+BEHIND_MAX: Final = 100
+"""Blocks that a learner may be behind when it is promoted: seconds of catching up."""
 ANY_NETWORK = ""
 """In the place of the prefix of a key that was read from a file: it is of no network."""
 
 
 class Vote(NamedTuple):
-    """What is voted, before the node was asked what it needs to know. ``name`` None: as it is."""
+    """What is voted, before the node was asked what it needs to know. ``name`` None: as it is.
+    ``is_checked``: a learner that has not caught up gets no vote."""
 
     subject: Party
     standing: int
     weight: int = 0
     name: str | None = ""
+    is_checked: bool = False
 
 
 @click.group(name="member")
@@ -171,13 +175,18 @@ def add(subject: str, name: str, weight: int, learner: bool, **ways: Unpack[Ways
     show_default=True,
     help="What its vote weighs, under engines that weigh votes.",
 )
+@click.option("--force", is_flag=True, help="Also one that is not linked, or has not caught up.")
 @voting_options
-def promote(subject: str, weight: int, **ways: Unpack[Ways]) -> None:
+def promote(subject: str, weight: int, force: bool, **ways: Unpack[Ways]) -> None:
     """Vote that a learner become a voter, under the name that it has.
+
+    It has to have caught up, and to be linked to the node that is asked: a voter that is not there
+    uses up one of the faults that the others can bear.
 
     Example: moot wallet member promote rmoot1... --as net/node1
     """
-    _cast(Vote(_subject(ways["home"], subject), VOTER, weight, None), **ways)
+    who = _subject(ways["home"], subject)
+    _cast(Vote(who, VOTER, weight, None, is_checked=not force), **ways)
 
 
 @member.command()
@@ -264,6 +273,8 @@ def _action(vote: Vote, prefix: str, known: MembersAnswer) -> MembershipVote:
     name = vote.name if vote.name is not None else _name_of_learner(now, shown)
     if vote.standing == OUT and now is None:
         raise Failure(f"{shown} is no member")
+    if vote.is_checked and now is not None:
+        _check_caught_up(now, known.height)
     try:
         return membership_vote(vote.subject.address, vote.standing, vote.weight, name)
     except Invalid as error:
@@ -274,6 +285,22 @@ def _name_of_learner(now: MemberAnswer | None, shown: str) -> str:
     if now is None or now.standing != "learner":
         raise Failure(f"{shown} is no learner; add it first: moot wallet member add --learner")
     return now.name
+
+
+def _check_caught_up(learner: MemberAnswer, height: int) -> None:
+    """Raises Failure. ``height``: of the head of the node that is asked."""
+    who = learner.name or learner.address
+    if learner.finalized_height is None:
+        raise Failure(
+            f"{who} is not linked to the node that was asked, so that nobody knows how far it is; "
+            "ask another node, or vote for it all the same with --force"
+        )
+    behind = height - learner.finalized_height
+    if behind > BEHIND_MAX:
+        raise Failure(
+            f"{who} is {behind} blocks behind; wait until it has caught up, or vote for it all the "
+            "same with --force"
+        )
 
 
 async def _signed(

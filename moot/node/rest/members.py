@@ -19,7 +19,8 @@ class MemberFacts(msgspec.Struct):
     """``standing``: voter, learner, or leaving (of the old half of a joint set only).
 
     ``decides``: has a vote on the next block; it comes some blocks after the change, and goes so.
-    ``linked``: this node holds a link with it, or is it.
+    ``linked``: this node holds a link with it, or is it. ``finalized_height``: what is final there,
+    as it told last; None where it is not linked.
     """
 
     address: str
@@ -28,6 +29,7 @@ class MemberFacts(msgspec.Struct):
     standing: str
     decides: bool
     linked: bool
+    finalized_height: int | None
 
 
 class VoteFacts(msgspec.Struct):
@@ -73,6 +75,8 @@ async def members(context: Context, request: web.Request) -> MembersAnswer:
     state, height = ledger.state(), ledger.height(ledger.head())
     newest = get_validators(state)
     now = ledger.validators(ledger.head())
+    final = {core.me: ledger.height(ledger.confirmed())}
+    final |= {key_address(key): final_there for key, (_, final_there) in core.sync.claims().items()}
     linked = {key_address(key) for key in core.peers} | {core.me}
     leaving = [each for each in newest.outgoing if each.address not in newest.by_address]
     listed = [
@@ -95,6 +99,7 @@ async def members(context: Context, request: web.Request) -> MembersAnswer:
                 standing,
                 each.address in now or any(each.address == old.address for old in now.outgoing),
                 each.address in linked,
+                final.get(each.address) if each.address in linked else None,
             )
             for each, standing in listed
         ],

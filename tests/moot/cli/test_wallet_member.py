@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from chain.bech32m import show_address
+from moot.cli.common import Failure
 from moot.cli.network import ask
+from moot.cli.wallet.member import BEHIND_MAX, _check_caught_up
+from moot.client.answers import MemberAnswer
 from tests.moot.cli.conftest import Moot, document
 from tests.support.live_node import LiveNode
 from wallet.development import development_key
@@ -45,7 +48,7 @@ def test_a_member_without_coins_is_told_what_to_do(voting: Moot, alone: LiveNode
     voting("wallet", "faucet", alone.payout)
 
 
-def test_a_learner_comes_is_promoted_and_goes(voting: Moot, alone: LiveNode) -> None:
+def test_a_learner_comes_and_goes(voting: Moot, alone: LiveNode) -> None:
     voter = ("--as", node_of(alone), "--json")
     added = document(
         voting("wallet", "member", "add", NEWCOMER, "--learner", "--name", "seven", *voter)
@@ -58,9 +61,22 @@ def test_a_learner_comes_is_promoted_and_goes(voting: Moot, alone: LiveNode) -> 
         "wallet", "member", "add", NEWCOMER, "--learner", "--name", "seven", *voter, status=1
     )
     assert again.exit_code == 1 and "no-change" in again.stdout + again.stderr
+    early = voting("wallet", "member", "promote", NEWCOMER, *voter, status=1)
+    assert "seven is not linked" in early.stderr and "--force" in early.stderr
     removed = voting("wallet", "member", "remove", NEWCOMER, "--as", node_of(alone))
     assert removed.exit_code == 0 and "enough members wish it" in removed.stdout
     assert standing(alone) is None
+
+
+def test_a_learner_is_promoted_once_it_has_caught_up() -> None:
+    def learner(height: int | None) -> MemberAnswer:
+        return MemberAnswer(NEWCOMER, "learner", "seven", finalized_height=height)
+
+    _check_caught_up(learner(5_000 - BEHIND_MAX), 5_000)
+    with pytest.raises(Failure, match="101 blocks behind"):
+        _check_caught_up(learner(5_000 - BEHIND_MAX - 1), 5_000)
+    with pytest.raises(Failure, match="not linked"):
+        _check_caught_up(learner(None), 5_000)
 
 
 def test_what_could_not_count_is_not_sent(voting: Moot, alone: LiveNode) -> None:

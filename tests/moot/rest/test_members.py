@@ -30,6 +30,9 @@ async def test_a_learner_is_listed_and_its_vote_is_shown(tmp_path: Path) -> None
         after = (await api.get("/moot/members")).value
         learner = next(each for each in after["members"] if each["standing"] == "learner")
         assert (learner["name"], learner["weight"], learner["decides"]) == ("one", 0, False)
+        assert learner["finalized_height"] is None, "it is not linked"
+        voter = next(each for each in after["members"] if each["standing"] == "voter")
+        assert voter["finalized_height"] == after["height"] > 1
         assert after["wishes"] == []
         txid = show_id(vote.id)
         actions = (await api.get(f"/moot/tx/{txid}")).value["actions"]
