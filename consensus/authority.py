@@ -343,7 +343,7 @@ class AuthorityEngine:
             case BlockRejected(block=block_id, origin="own", reason=reason):
                 return [Trace("own-block-rejected", {"block": show_id(block_id), "why": reason})]
             case ReadRequested(request=request):
-                sentence = "refused: under authority no block is final, so no read can be"
+                sentence = "refused: under authority no block is final, and so no read linearizable"
                 return [Answer(request, sentence)]
             case CommandGiven(request=request, name=name):
                 return [Answer(request, f"refused: authority knows no command {name!r}")]

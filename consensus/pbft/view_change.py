@@ -8,7 +8,7 @@ the sender's. Why a new view may gather view changes of its own height h and of 
   shows its prepared certificate in a view change *at* h, or had said so before it reached h, and
   then did not prepare: the quorums' common honest member settles it.
 * Older ones are left out, so that a replica which lost its record, and forgot what it once said,
-  cannot be quoted with it after its time of listening (DESIGN of the durable record).
+  cannot be quoted with it after its time of listening.
 """
 
 from __future__ import annotations

@@ -115,7 +115,11 @@ class PowEngine:
             case CommandGiven():
                 return self._on_command(event, view, now)
             case ReadRequested(request=request):
-                return [Answer(request, "refused: under pow no block is final, so no read can be")]
+                return [
+                    Answer(
+                        request, "refused: under pow no block is final, and so no read linearizable"
+                    )
+                ]
             case MessageReceived(sender=sender):
                 return [Report(peer=sender, reason="unexpected-message")]
             case StopRequested():

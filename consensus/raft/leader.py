@@ -23,9 +23,6 @@ from consensus.raft.statements import Statements
 
 BUILD_REQUEST: Final = 1
 """One number for all: a new Build replaces an older one that is not answered yet."""
-UNCOMMITTED_MAX: Final = 128
-"""Entries of earlier terms and own ones that may stand uncommitted before a leader appends no
-more: a leader that inherits more first commits those."""
 
 
 class Leader(Statements):
@@ -206,7 +203,7 @@ class Leader(Statements):
         uncommitted = self._tip.height - self._view.height(self._final)
         if not self._has_opened:
             return True
-        return uncommitted < min(self._parameters.blocks_in_flight, UNCOMMITTED_MAX)
+        return uncommitted < self._parameters.blocks_in_flight
 
     def _wanted(self) -> Wanted:
         """The next block: at once where the protocol needs one, else when a transaction waits."""

@@ -22,6 +22,7 @@ from consensus.raft.messages import (
 )
 from consensus.raft.record import RaftRecord, parse_record
 from consensus.raft.rules import parse_claims
+from moot.lab.cluster import Cluster as Network
 from tests.consensus.raft import mistakes, mistakes_log, mistakes_members
 from tests.support.engine_cluster import Cluster, Node
 from tests.support.raft_bench import Bench, members, place
@@ -433,6 +434,25 @@ def test_thesis_4_2_1_a_learner_never_stands() -> None:
 
 def test_thesis_6_2_a_leader_without_a_majority_steps_down() -> None:
     mistakes.a_leader_that_nobody_answers_steps_down()
+
+
+def test_thesis_6_3_a_repeated_command_takes_effect_once() -> None:
+    """A client that heard no answer asks every server again: nonces stand for its session."""
+    network = Network("raft", 3, 1)
+    network.start()
+    network.run(1_000)
+    network.transfer(network.world.rng("client"), network.nodes[0])
+    (command,) = network.submitted
+    for node in network.nodes[1:]:
+        node.submit([command])
+    network.run(1_000)
+    again = [node.submit([command])[0] for node in network.nodes]
+    assert {refusal.code for refusal in again if refusal} == {"wrong-nonce-low"} and all(again)
+    network.run(1_000)
+    for node in network.nodes:
+        ledger = node.running.ledger
+        found = ledger.transaction(command.id)
+        assert found is not None and ledger.account(command.sender).nonce == 1
 
 
 def test_thesis_6_4_reads_share_a_round_of_heartbeats() -> None:

@@ -318,7 +318,7 @@ def test_syncing_node_listens_and_speaks_when_it_has_caught_up() -> None:
 
 
 def test_lost_record_listens_until_three_more_heights_are_final() -> None:
-    """DESIGN 2.1: silent until a height beyond the one in flight is final, then it votes."""
+    """A lost record: silent until a height beyond the one in flight is final, then it votes."""
     cluster = started(4)
     cluster.submit()
     cluster.run_until(lambda: all_at(cluster, 1), limit_ms=1_000)

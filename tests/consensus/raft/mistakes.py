@@ -1,7 +1,7 @@
 """What a server must do, as scenes, each with the textbook mistake that it would reveal.
 
-ENGINES' table of Raft's repeated mistakes, row by row. ``test_mistakes`` plays each scene twice:
-as the code is, and with the mistake planted.
+The mistakes that implementations of Raft repeat, one by one. ``test_mistakes`` plays each scene
+twice: as the code is, and with the mistake planted.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def finality_that_the_log_holds_costs_no_sync() -> None:
 
 @reveals(
     "a server without its record votes",
-    "DESIGN 2.1: a lost record is no new server",
+    "figure 2: a lost record is no new server",
     ("server:Server.__init__", "self._listening = record is None", "self._listening = False"),
 )
 def a_server_without_its_record_votes_for_nobody() -> None:

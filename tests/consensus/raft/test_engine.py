@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from consensus.contract import CommandGiven
+from consensus.contract import Answer, CommandGiven, ReadRequested
 from consensus.raft import PROTOCOL
 from consensus.raft.messages import TimeoutNow
+from consensus.raft.reads import READS_MAX
 from consensus.raft.rules import term_of
 from tests.support.engine_cluster import Cluster, Node
 from tests.support.raft_bench import Bench
@@ -80,6 +81,15 @@ def test_all_restart_and_go_on_with_their_log() -> None:
     assert [node.engine._term for node in cluster.nodes] == terms
     cluster.submit()
     cluster.run_until(lambda: min(cluster.heights()) >= 4, 5_000)
+
+
+def test_open_reads_are_bounded() -> None:
+    bench = Bench()
+    bench.lead(1)
+    bench.echo(1, height=1)
+    for request in range(READS_MAX + 1):
+        bench.post(ReadRequested(request))
+    assert bench.done(Answer) == [Answer(READS_MAX, "refused: too many reads are open; ask again")]
 
 
 def test_leadership_is_handed_to_a_voter_that_answers() -> None:

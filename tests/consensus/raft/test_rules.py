@@ -12,7 +12,7 @@ from chain.errors import DamagedStore, InvalidBlock, InvalidProof
 from chain.header import Header
 from chain.proof import Evidence, Proof
 from chain.validators import ValidatorSet
-from consensus.raft import PROTOCOL, RaftParameters
+from consensus.raft import PROTOCOL, RaftParameters, log
 from consensus.raft.log import BODIES_MAX, BODY_BYTES_MAX, Bodies, hints, last_common
 from consensus.raft.messages import ENTRIES_MAX, HINTS_MAX, Place, Statement, parse_proof
 from consensus.raft.progress import APPENDS_IN_FLIGHT_MAX, BYTES_IN_FLIGHT_MAX, Progress
@@ -223,6 +223,25 @@ def test_bodies_are_bounded_and_come_in_order_as_far_as_they_are_kept() -> None:
     assert bodies.between(chain.tree, Place(3, blocks[2].id), tip) == (), "dropped long ago"
     assert bodies.between(chain.tree, tip, tip) == ()
     assert sum(len(block.raw) for block in blocks) < BODY_BYTES_MAX
+
+
+def test_one_append_holds_so_many_bytes_or_one_larger_block_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chain, bodies = Chain(), Bodies()
+    blocks = _branch(chain, [1] * 6)
+    for block in blocks:
+        bodies.keep(block)
+    below, tip = Place(1, blocks[0].id), Place(6, blocks[5].id)
+
+    def held(bytes_max: int) -> list[int]:
+        monkeypatch.setattr(log, "APPEND_BYTES_MAX", bytes_max)
+        return [block.height for block in bodies.between(chain.tree, below, tip)]
+
+    three = sum(len(block.raw) for block in blocks[1:4])
+    assert held(three) == [2, 3, 4]
+    assert held(three - 1) == [2, 3]
+    assert held(1) == [2]
 
 
 def test_a_follower_is_probed_one_append_at_a_time_and_then_sent_ahead() -> None:

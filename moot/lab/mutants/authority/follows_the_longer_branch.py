@@ -6,7 +6,7 @@ MUTANT = Mutant(
     name="follows-the-longer-branch",
     engine="authority",
     rule="the heaviest branch is the head",
-    source="EIP-225 (total difficulty); ENGINES: heaviest, tie by id",
+    source="EIP-225 (total difficulty)",
     rewrites=(
         Rewrite(
             "consensus.authority:AuthorityEngine._is_better",

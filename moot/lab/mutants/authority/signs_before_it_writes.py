@@ -6,7 +6,7 @@ MUTANT = Mutant(
     name="signs-before-it-writes",
     engine="authority",
     rule="the record is on disk before the block is signed",
-    source="DESIGN: write before you speak; EIP-3076",
+    source="EIP-3076; consensus.contract, law 2: write before you speak",
     rewrites=(
         Rewrite(
             "consensus.authority:AuthorityEngine._on_turn",

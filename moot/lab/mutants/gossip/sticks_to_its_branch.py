@@ -6,7 +6,7 @@ MUTANT = Mutant(
     name="sticks-to-its-branch",
     engine="gossip",
     rule="a higher branch takes the head, wherever it comes from",
-    source="ENGINES: after it heals every honest node converges",
+    source="Demers et al. 1987, section 1.3; Shapiro et al. 2011 (convergence)",
     rewrites=(
         Rewrite(
             "consensus.gossip.engine:GossipEngine._on_imported",

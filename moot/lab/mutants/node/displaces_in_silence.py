@@ -6,7 +6,7 @@ MUTANT = Mutant(
     name="displaces-in-silence",
     engine=NODE,
     rule="a transaction whose block lost is included again, waits, or is listed as displaced",
-    source="ENGINES: gossip, what could not be included again is listed by transaction id",
+    source="docs/engines/gossip.md: what could not be included again is listed",
     rewrites=(
         Rewrite(
             "moot.node.displaced:DisplacedBook.head_moved",

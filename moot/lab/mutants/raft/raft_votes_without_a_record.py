@@ -6,7 +6,7 @@ MUTANT = Mutant(
     name="raft-votes-without-a-record",
     engine="raft",
     rule="who lost its record only listens until it is whole",
-    source="DESIGN: a lost record; Ongaro and Ousterhout 2014, figure 2",
+    source="Ongaro and Ousterhout 2014, figure 2 (the vote outlives a crash)",
     under="raft",
     rewrites=(
         Rewrite(
