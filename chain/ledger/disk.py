@@ -12,6 +12,7 @@ prefix  rest of the key              value (canonical encoding unless said other
 ``M``   ``area``                     ``S`` or ``U``: where the base's state lies; absent: ``S``
 ``M``   ``staged``                   Snapshot: the one that is being fetched
 ``M``   ``kept`` + height (8)        Snapshot: one that is complete here
+``M``   ``unproven`` + height (8)    block id: a final block that lacks its ``L`` row
 ``S``   state key                    state value of the base block (raw), or of a staged snapshot
 ``U``   state key                    the other one of these two
 ``B``   height (8) + block id        Block, on any branch
@@ -69,6 +70,7 @@ RECORD_KEY: Final = b"Mrecord"
 REBASED_KEY: Final = b"Mrebased"
 PRUNED_KEY: Final = b"Mpruned"
 AREA_KEY: Final = b"Marea"
+UNPROVEN: Final = b"Munproven"
 STATE: Final = b"S"
 OTHER_STATE: Final = b"U"
 """The second area for a state: a fetched one gathers there, and one small write makes it the
@@ -190,6 +192,10 @@ def proof_key(block: BlockId) -> bytes:
 
 def validators_key(hash_: bytes) -> bytes:
     return b"V" + hash_
+
+
+def unproven_key(height: int) -> bytes:
+    return UNPROVEN + height.to_bytes(8, "big")
 
 
 def link_key(height: int) -> bytes:

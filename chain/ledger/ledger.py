@@ -39,7 +39,6 @@ from chain.ledger.disk import (
     body_key,
     delta_key,
     index_key,
-    link_key,
     proof_key,
     result_key,
     validators_key,
@@ -367,9 +366,12 @@ class Ledger(Reading):
         self._disk.write({NOTE + name.encode(): value}, sync=False)
 
     def put_proof(self, block: BlockId, proof: Proof) -> None:
-        """Stores a proof beside a known block."""
-        self._tree.row(block)
-        self._disk.write({proof_key(block): codec.encode(proof)}, sync=False)
+        """Stores a proof beside a final block that is known."""
+        head = self._tree.row(block).head
+        rows: Rows = {proof_key(block): codec.encode(proof)}
+        rows.update(self._links.rows(self._changes_in((head,), proof)))
+        self._unsettled.update(rows)
+        self._disk.write(rows, sync=False)
 
     # -------------------------------------------------------------------------- head and finality
 
@@ -417,8 +419,8 @@ class Ledger(Reading):
         self._prune(old, newly)
         self._final = block
         self._unsettled[FINAL_KEY] = block
-        for link in self._links_in(newly, proof):
-            self._unsettled[link_key(link.head.height)] = codec.encode(link)
+        heads = [each.head for each in newly]
+        self._unsettled.update(self._links.rows(self._changes_in(heads, proof)))
         if proof is not None:
             self._unsettled[proof_key(block)] = codec.encode(proof)
         if not self._advance_to(height):

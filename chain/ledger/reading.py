@@ -17,6 +17,7 @@ from chain.execution import Credit, Receipt
 from chain.genesis import Era, Genesis, era_at
 from chain.hashing import BlockId, TxId
 from chain.ledger.disk import NOTE, RECORD_KEY, AddressStats, Disk, ResultRow
+from chain.ledger.links import Links
 from chain.ledger.touches import REWARD_POSITION, Totals, Touch, add_stats
 from chain.ledger.tree import BlockTree
 from chain.proof import Proof
@@ -53,6 +54,7 @@ class Reading:
     def __init__(self, disk: Disk, tree: BlockTree, genesis: Genesis, finalizes: bool) -> None:
         self.genesis, self.finalizes = genesis, finalizes
         self._disk, self._tree = disk, tree
+        self._links = Links(disk)
         # Where the engine never finalizes, only genesis is beyond doubt.
         genesis_id = disk.id_at(0)
         assert genesis_id is not None
@@ -309,20 +311,32 @@ class Reading:
             tuple(heads),
             tuple(self._set(name) for name in names),
             self.proof(heads[-1].id) if self.finalizes else None,
-            _fitting([link for link in self._disk.links() if link.head.height < top]),
+            _fitting(self.set_links(top)),
             self._tree.row(heads[height - heads[0].height].id).weight,
         )
 
-    def _links_in(self, newly: Sequence[Block], proof: Proof | None) -> Iterator[SetLink]:
+    def set_links(self, below: int) -> Sequence[SetLink]:
+        """How the set that decides height ``below`` follows from genesis's, lowest first; with gaps
+        where one of ``unproven`` lies below."""
+        return [link for link in self._disk.links() if link.head.height < below]
+
+    @property
+    def unproven(self) -> Sequence[tuple[int, BlockId]]:
+        """Final changes of the set that cannot be shown here, heights and blocks, lowest first."""
+        return self._links.unproven
+
+    def _changes_in(
+        self, newly: Sequence[BlockHead], proof: Proof | None
+    ) -> Iterator[tuple[BlockHead, Proof | None]]:
         """Blocks that have become final and name another set than decided them, with their proofs
         (``proof``: of the last): by these a stranger who knows an old set comes to believe in the
         new one."""
-        for block in newly:
-            named = block.manifest.next_validators
-            if named != self._tree.row(block.previous).head.manifest.next_validators:
-                shown = proof if block is newly[-1] else self.proof(block.id)
-                if shown is not None:
-                    yield SetLink(block.head, shown, self._set(named))
+        for head in newly:
+            parent = self._tree.find(head.previous)
+            if parent is None:
+                continue  # the lowest head that is kept here
+            if head.manifest.next_validators != parent.head.manifest.next_validators:
+                yield head, proof if head is newly[-1] else self.proof(head.id)
 
     def proven_from(self, least: int) -> int | None:
         """The lowest final height from ``least`` on of which a proof is held: it shows all below.
@@ -402,7 +416,7 @@ def _lowest(height: int, lag: int) -> int:
     return max(1, height - max(lag, HEADS_BELOW))
 
 
-def _fitting(links: list[SetLink]) -> tuple[SetLink, ...]:
+def _fitting(links: Sequence[SetLink]) -> tuple[SetLink, ...]:
     """The newest changes of the set, as many as fit into half of what a snapshot may weigh."""
     room, count = SNAPSHOT_BYTES_MAX // 2, 0
     for link in reversed(links):

@@ -90,6 +90,9 @@ class ChainForSync:
     def proof(self, block: BlockId) -> Proof | None:
         return self._ledger.proof(block)
 
+    def unproven(self) -> Sequence[tuple[int, BlockId]]:
+        return self._ledger.unproven
+
     def check_heads(self, heads: Sequence[BlockHead], earlier: Sequence[BlockHead] = ()) -> None:
         """Judges ``heads``, which follow on ``earlier`` (judged before) or on a known block.
 

@@ -61,11 +61,15 @@ class ConsensusInbox:
             self._post(contract.MessageReceived(sender, message))
 
     def proof(self, block: BlockId, proof: Proof, peer: bytes) -> None:
-        """A finality proof, as ``peer`` brought it, of a block that may not be known here."""
+        """A finality proof, as ``peer`` brought it, of a block that may not be known here.
+
+        Of one that is final already it matters only where it shows a change of the members.
+        """
         if not self._ledger.knows(block):
             return
         head = self._ledger.header(block)
-        if head.height <= self._ledger.height(self._ledger.finalized()) or head.height == 0:
+        is_final = head.height <= self._ledger.height(self._ledger.finalized())
+        if (is_final and (head.height, block) not in self._ledger.unproven) or head.height == 0:
             return
         rules = self._eras.rules_after(self._ledger, head.previous)
         try:
@@ -74,7 +78,10 @@ class ConsensusInbox:
             self._shell.log("warning", "proof-refused", {"code": error.code})
             self._shell.network.misbehaved(peer, "invalid-proof")
             return
-        self._post(contract.ProofSeen(block, proof))
+        if is_final:
+            self._ledger.put_proof(block, proof)
+        else:
+            self._post(contract.ProofSeen(block, proof))
 
     def evidence_found(self, key: bytes, evidence: Evidence) -> None:
         """Two messages that contradict each other, as the peer says."""

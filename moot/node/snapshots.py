@@ -135,7 +135,8 @@ class SnapshotKeeper:
         return self._shelf.sweep() or self._staging.sweep() or self._prune() or self._ledger.sweep()
 
     def _make(self) -> bool:
-        """A chunk, or the end; False: it waits for finality."""
+        """A chunk, or the end; False: it waits for finality, or for proofs of which a newcomer that
+        knows genesis only needs each."""
         height = self._shelf.making
         assert height is not None
         if not self._written:
@@ -146,12 +147,13 @@ class SnapshotKeeper:
             # of a block that is none of ours any more.
             return self._give_up(height, "its block was taken back")
         snapshot = self._ledger.describe(height)
-        if snapshot is not None:
+        final = self._ledger.height(self._ledger.confirmed())
+        waited = final - height > self._ledger.genesis.limits.validator_lag + PROOF_PATIENCE
+        if snapshot is not None and (waited or not self._ledger.unproven):
             self._shelf.finish(snapshot, self._settings.keep)
             self._log("info", "snapshot-made", {"height": height, "block": show_id(snapshot.block)})
             return True
-        final = self._ledger.height(self._ledger.confirmed())
-        if final - height > self._ledger.genesis.limits.validator_lag + PROOF_PATIENCE:
+        if waited:
             return self._give_up(height, "no proof of finality")
         return False
 

@@ -56,6 +56,11 @@ class SyncChain(Protocol):
 
     def proof(self, block: BlockId) -> Proof | None: ...
 
+    def unproven(self) -> Sequence[tuple[int, BlockId]]:
+        """Final blocks that changed the validators and of which the proof is missing, heights and
+        ids, lowest first: hardly ever any."""
+        ...
+
     def check_heads(self, heads: Sequence[BlockHead], earlier: Sequence[BlockHead] = ()) -> None:
         """Judges consecutive heads by the rules, seals' signatures included.
 

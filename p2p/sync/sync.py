@@ -21,6 +21,7 @@ from p2p.sync.chain import SyncChain
 from p2p.sync.headers import HEADS_AHEAD_MAX, Headers
 from p2p.sync.holdings import SnapshotDesk
 from p2p.sync.peers import SyncPeer
+from p2p.sync.proofs import Proofs
 from p2p.sync.relay import Relay
 from p2p.sync.serving import Server
 from p2p.sync.snapshots import SnapshotSync
@@ -75,6 +76,7 @@ class Sync:
         self._headers.pending = self._bodies.pending
         self._server = Server(chain)
         self._relay = Relay(chain, self._peers)
+        self._proofs = Proofs(chain, self._peers)
         self._snapshots = None if desk is None else SnapshotSync(chain, self._peers, desk, rng)
         self._syncing = False
         self._was_behind = False
@@ -127,6 +129,7 @@ class Sync:
             return []
         self._headers.left(state)
         self._bodies.left(state)
+        self._proofs.left(peer)
         if self._snapshots is not None:
             self._snapshots.left(peer, now_ms)
         del self._peers[peer]
@@ -219,6 +222,9 @@ class Sync:
         state = self._peers.get(peer)
         if state is None:
             return []
+        found = self._proofs.on_block(peer, message)
+        if found is not None:
+            return found
         return self._bodies.on_block(state, message, now_ms) + self._advance(now_ms)
 
     def on_no_blocks(self, peer: PeerKey, message: NoBlocks, now_ms: int) -> list[Action]:
@@ -226,6 +232,7 @@ class Sync:
         state = self._peers.get(peer)
         if state is None:
             return []
+        self._proofs.on_no_blocks(peer, message)
         self._bodies.on_no_blocks(state, message, now_ms)
         return self._advance(now_ms)
 
@@ -346,6 +353,7 @@ class Sync:
             actions += self._relay.tell_status(peer, now_ms)
         actions += self._relay.flush(self._syncing)
         actions += self._relay.push_proofs(now_ms)
+        actions += self._proofs.tick(now_ms)
         if self._snapshots is not None:
             actions += self._snapshots.tick(now_ms)
         return actions + self._advance(now_ms)

@@ -97,6 +97,7 @@ class FakeChain:
         self.final_height = 0
         self.refused: set[BlockId] = set()
         self.pruned_below = 0
+        self.lacks_proofs: list[tuple[int, BlockId]] = []
         self._wall_ms = wall_ms or (lambda: 10**15)
 
     # ------------------------------------------------------------------------- SyncChain
@@ -148,6 +149,9 @@ class FakeChain:
 
     def proof(self, block: BlockId) -> Proof | None:
         return self.proofs.get(block)
+
+    def unproven(self) -> Sequence[tuple[int, BlockId]]:
+        return self.lacks_proofs
 
     def check_heads(self, heads: Sequence[BlockHead], earlier: Sequence[BlockHead] = ()) -> None:
         run = [*earlier, *heads]

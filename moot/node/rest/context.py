@@ -42,14 +42,6 @@ HEIGHT_DIGITS_MAX: Final = 15
 """Digits of a height in a path: more than any chain has, fewer than make work."""
 
 
-class SetChangesSeen:
-    """Final heights after which another set decides, as far as they have been looked through."""
-
-    def __init__(self) -> None:
-        self.heights: list[int] = []
-        self.looked_at = 0
-
-
 class Context:
     """One node's API state."""
 
@@ -58,7 +50,6 @@ class Context:
         self.feed = feed
         self.monitoring = monitoring
         self.waiting = Waiting()
-        self.set_changes = SetChangesSeen()
         self.body_timeout_s = BODY_TIMEOUT_S
         self._histogram: tuple[int, list[tuple[int, int]]] | None = None
         self.faucet_budget = TokenBucket(1, FAUCET_BURST, runtime.uptime_ms())

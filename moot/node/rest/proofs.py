@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
-
 import msgspec
 from aiohttp import web
 
@@ -26,19 +23,16 @@ from moot.node.documents import (
 from moot.node.rest.context import Context, identifier
 from moot.node.rest.routes import Problem, Table
 
-HEADS_AT_ONCE: Final = 500
-"""Heads looked at before the event loop may do something else: some milliseconds."""
-
 table = Table()
 
 
 @table.add("GET", "/moot/block/{id}/proof", BlockProof, errors=(400, 404, 409))
 async def block(context: Context, request: web.Request) -> BlockProof:
     """What shows a block final, from JSON alone."""
-    return await block_proof(context, identifier(request.match_info["id"]))
+    return block_proof(context, identifier(request.match_info["id"]))
 
 
-async def block_proof(context: Context, block_id: BlockId) -> BlockProof:
+def block_proof(context: Context, block_id: BlockId) -> BlockProof:
     """The document of a final (or confirmed) block. Raises Problem 404 or 409."""
     core, ledger = context.core, context.core.ledger
     if not ledger.knows(block_id) or not ledger.in_best_chain(block_id):
@@ -50,7 +44,7 @@ async def block_proof(context: Context, block_id: BlockId) -> BlockProof:
     above = [_main_head(context, height) for height in range(head.height + 1, top + 1)]
     shown = above[-1] if above and proof is not None else head
     validators = ledger.validators(shown.previous if shown.height else block_id)
-    changes = await _set_changes(context, top) if proof is not None else []
+    changes = _set_changes(context, top) if proof is not None else []
     return BlockProof(
         engine=core.protocol.name,
         chain_id=show_id(ledger.chain_id),
@@ -87,37 +81,23 @@ def _shown_by(context: Context, head: BlockHead) -> tuple[int, Proof | None]:
     return height, ledger.proof(block)
 
 
-async def _set_changes(context: Context, below: int) -> list[SetChange]:
-    """How the set that decides height ``below`` follows from the genesis set. Raises Problem.
-
-    Only final heights are looked at, each once in the life of the node, and other work is let in.
-    """
-    ledger, known = context.core.ledger, context.set_changes
-    while known.looked_at < below - 1:
-        top = min(below - 1, known.looked_at + HEADS_AT_ONCE)
-        for height in range(known.looked_at + 1, top + 1):
-            head, before = _main_head(context, height), _main_head(context, height - 1)
-            if head.manifest.next_validators != before.manifest.next_validators:
-                known.heights.append(height)
-            known.looked_at = height
-        await asyncio.sleep(0)
-    heights = [height for height in known.heights if height < below]
-    if len(heights) > SET_CHANGES_MAX:
+def _set_changes(context: Context, below: int) -> list[SetChange]:
+    """How the set that decides height ``below`` follows from the genesis set. Raises Problem."""
+    ledger = context.core.ledger
+    if missing := [height for height, _ in ledger.unproven if height < below]:
+        raise Problem(
+            404,
+            "no-proof",
+            f"the members changed after height {missing[0]}, and this node holds no proof of its "
+            "own for that block; it asks its peers, ask again later or ask another node",
+        )
+    links = ledger.set_links(below)
+    if len(links) > SET_CHANGES_MAX:
         raise Problem(409, "too-many-changes", "the members changed too often for one document")
-    found: list[SetChange] = []
-    for height in heights:
-        head = _main_head(context, height)
-        proof, after = ledger.proof(head.id), ledger.validator_set(head.manifest.next_validators)
-        if proof is None or after is None:
-            raise Problem(
-                404,
-                "no-proof",
-                f"the members changed after height {height}, and this node holds no proof of its "
-                "own for that block; ask another",
-            )
-        texts = [codec.encode(part).hex() for part in (head, proof, after)]
-        found.append(SetChange(*texts))
-    return found
+    return [
+        SetChange(*(codec.encode(part).hex() for part in (link.head, link.proof, link.members)))
+        for link in links
+    ]
 
 
 def _main_head(context: Context, height: int) -> BlockHead:
@@ -144,7 +124,7 @@ async def transaction(context: Context, request: web.Request) -> TransactionProo
         transaction=located.transaction.raw.hex(),
         position=position,
         branch=[sibling.hex() for sibling in merkle_branch(found.leaves, position)],
-        block=await block_proof(context, located.block_id),
+        block=block_proof(context, located.block_id),
     )
 
 
@@ -161,7 +141,7 @@ async def account(context: Context, request: web.Request) -> AccountProof:
     address = context.address(request.match_info["address"])
     text = request.query.get("block")
     block_id = ledger.confirmed() if text is None else identifier(text)
-    document = await block_proof(context, block_id)
+    document = block_proof(context, block_id)
     try:
         tree = ledger.state(block_id)
     except KeyError:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 from typing import cast
 
 import msgspec
+import pytest
 
+from chain.proof import Proof
+from chain.transaction import VOTER, MembershipVote
+from consensus.raft.messages import Statement
 from moot.lab.cluster import Cluster
 from moot.lab.network import Interception
 from moot.lab.node import SimulatedNode
 from moot.node.documents import verify_document
-from moot.node.rest.context import Context, SetChangesSeen
+from moot.node.rest.context import Context
 from moot.node.rest.proofs import block_proof
+from moot.node.rest.routes import Problem
 from moot.node.snapshots import SnapshotSettings
 
 
@@ -57,9 +61,9 @@ def test_blocks_learnt_final_by_a_later_one_are_shown_synced_and_snapshot_all_th
     ledger = deaf.running.ledger
     final = ledger.height(ledger.finalized())
     assert len(lacking(deaf)) > 5 and final not in lacking(deaf)
-    context = cast(Context, SimpleNamespace(core=deaf.running, set_changes=SetChangesSeen()))
+    context = cast(Context, SimpleNamespace(core=deaf.running))
     for height in (*lacking(deaf), final):
-        document = asyncio.run(block_proof(context, ledger.id_at(height) or b""))
+        document = block_proof(context, ledger.id_at(height) or b"")
         assert bool(document.confirmations) == (height != final)
         assert verify_document(msgspec.json.encode(document), cluster.verifier).height == height
     assert deaf.running.snapshots.kept, "a proof above it shows a snapshot"
@@ -75,3 +79,48 @@ def test_blocks_learnt_final_by_a_later_one_are_shown_synced_and_snapshot_all_th
 
     assert cluster.world.run_until(cluster.world.now_ms + 30_000, has_caught_up), cluster.explain()
     assert late.running.ledger.bodies_from <= 1, "by blocks"
+
+
+def test_a_change_of_members_that_cannot_be_shown_is_asked_for_until_it_can() -> None:
+    """No later block stands for it: its own children are decided by those whom it brings in."""
+    cluster, deaf = hard_of_hearing(observers=1)
+    new = cluster.nodes[3]
+    new.start()
+    assert cluster.wait_final(10, 5_000)
+    ledger, theirs = deaf.running.ledger, new.running.ledger
+    for voter in range(3):
+        cluster.vote(voter, MembershipVote(new.signer.address, VOTER, 1, "n3"))
+    silence = Interception("drop", {(node.key, deaf.key): None for node in cluster.nodes}, None)
+    cluster.network.interceptions.append(silence)
+
+    def has_changed() -> bool:
+        links = theirs.disk.links()
+        return bool(links) and theirs.height(theirs.finalized()) > links[0].head.height + 2
+
+    assert cluster.world.run_until(cluster.world.now_ms + 1_000, has_changed)
+    cluster.network.interceptions.remove(silence)
+    change = theirs.disk.links()[0].head.height
+    assert cluster.wait_final(change, 3_000)
+    assert change in dict(ledger.unproven), "it missed the very statement"
+    context = cast(Context, SimpleNamespace(core=deaf.running))
+    with pytest.raises(Problem) as raised:
+        block_proof(context, ledger.finalized())
+    assert raised.value.code == "no-proof" and "asks its peers" in raised.value.sentence
+    unproven = ledger.unproven
+    deaf.running.inbox.proof(
+        unproven[0][1], Statement(change, unproven[0][1], 1, b"").proof, new.key
+    )
+    deaf.running.inbox.proof(unproven[0][1], Proof("raft", b"\x00"), new.key)
+    assert ledger.unproven == unproven, "false ones help nothing"
+    assert deaf.misbehaviour == {(new.key, "invalid-proof"): 2}
+    deaf.crash()
+    deaf.start()
+    ledger = deaf.running.ledger
+    assert ledger.unproven == unproven, "it knows what it lacks after a restart too"
+    assert cluster.world.run_until(cluster.world.now_ms + 30_000, lambda: not ledger.unproven)
+    document = block_proof(cast(Context, SimpleNamespace(core=deaf.running)), ledger.finalized())
+    assert {height for height, _ in unproven} <= {link.head.height for link in ledger.disk.links()}
+    assert document.set_changes
+    verify_document(msgspec.json.encode(document), cluster.verifier)
+    assert not any(node.misbehaviour for node in cluster.nodes if node is not deaf)
+    assert deaf.misbehaviour == {(new.key, "invalid-proof"): 2}

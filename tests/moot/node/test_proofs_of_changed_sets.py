@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +15,7 @@ from chain.ledger.disk import Rows, proof_key
 from chain.transaction import OUT, VOTER, MembershipVote
 from moot.lab.cluster import Cluster
 from moot.node.documents import BlockProof, verify_document
-from moot.node.rest.context import Context, SetChangesSeen
+from moot.node.rest.context import Context
 from moot.node.rest.proofs import block_proof
 from moot.node.rest.routes import Problem
 
@@ -46,13 +45,13 @@ def changed() -> Cluster:
     return cluster
 
 
-def document_of(cluster: Cluster, height: int | None = None) -> BlockProof:
-    core = cluster.nodes[3].running
+def document_of(cluster: Cluster, height: int | None = None, number: int = 3) -> BlockProof:
+    core = cluster.nodes[number].running
     ledger = core.ledger
     block_id = ledger.finalized() if height is None else ledger.id_at(height)
     assert block_id is not None
-    context = SimpleNamespace(core=core, set_changes=SetChangesSeen())
-    return asyncio.run(block_proof(cast(Context, context), block_id))
+    context = SimpleNamespace(core=core)
+    return block_proof(cast(Context, context), block_id)
 
 
 def refused(cluster: Cluster, document: BlockProof, code: str) -> None:
@@ -185,6 +184,18 @@ def test_a_block_far_below_the_next_proven_one_is_an_error_that_says_so(
         document_of(changed, 5)
     assert (caught.value.status, caught.value.code) == (404, "no-proof")
     assert "far above" in caught.value.sentence
+
+
+def test_what_was_pruned_takes_no_proof_of_a_change_along(changed: Cluster) -> None:
+    ledger = changed.nodes[6].running.ledger
+    ledger.flush()
+    top = ledger.height(ledger.finalized())
+    assert ledger.prune(top - 3) > ledger.disk.links()[-1].head.height
+    while ledger.sweep():
+        pass
+    document = document_of(changed, number=6)
+    assert len(document.set_changes) == 6
+    verify_document(msgspec.json.encode(document), changed.verifier)
 
 
 def test_hostile_documents_cost_little(changed: Cluster) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import msgspec
 import pytest
 
@@ -12,6 +15,9 @@ from chain.state.tree import StateTree
 from consensus.contract import Started
 from moot.lab.cluster import Cluster
 from moot.lab.node import SimulatedNode
+from moot.node.documents import verify_document
+from moot.node.rest.context import Context
+from moot.node.rest.proofs import block_proof
 from moot.node.snapshots import SnapshotSettings
 
 PRUNING = SnapshotSettings(every=20, keep=2, gap_max=30, bodies=10)
@@ -72,6 +78,9 @@ def test_a_newcomer_takes_a_snapshot_where_the_others_have_pruned() -> None:
         cluster.world.now_ms + 60_000, lambda: min(cluster.final_heights()) > height + 10
     )
     block = ledger.id_at(height)
+    assert block is not None
+    context = cast(Context, SimpleNamespace(core=late.running))
+    verify_document(msgspec.json.encode(block_proof(context, block)), cluster.verifier)
     for node in present:
         other = node.running.ledger
         assert other.id_at(height) == block
