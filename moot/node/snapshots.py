@@ -18,7 +18,7 @@ from chain.ledger import Ledger
 from chain.ledger.disk import Disk
 from chain.ledger.shelf import Shelf
 from chain.ledger.staging import Staging
-from chain.snapshot import Snapshot
+from chain.snapshot import LINKS_MAX, Snapshot
 from chain.state.chunks import CHUNK_BYTES, StateChunk
 from chain.storage import Store
 from moot.node.eras import EraBook
@@ -241,7 +241,11 @@ class SnapshotKeeper:
 
     def begin(self, snapshot: Snapshot) -> None:
         self.judge(snapshot)
-        self._staging.begin(snapshot)
+        # Below what is final here nothing of it was judged: those links are the own ones.
+        final = self._ledger.height(self._ledger.confirmed())
+        above = [link for link in snapshot.links if link.head.height > final]
+        links = (*self._ledger.set_links(final + 1), *above)
+        self._staging.begin(msgspec.structs.replace(snapshot, links=links[-LINKS_MAX:]))
         self._log(
             "info", "snapshot-begun", {"height": snapshot.height, "block": show_id(snapshot.block)}
         )

@@ -10,6 +10,8 @@ import pytest
 
 from chain.errors import InvalidProof
 from chain.ledger.shelf import CHUNK
+from chain.proof import Proof
+from chain.snapshot import SetLink
 from chain.state.chunks import chunks_of
 from chain.state.tree import StateTree
 from consensus.contract import Started
@@ -129,6 +131,30 @@ def test_a_node_judges_descriptions_by_what_it_knows() -> None:
     with pytest.raises(InvalidProof) as raised:
         maker.running.snapshots.judge(snapshot)
     assert raised.value.code == "snapshot-old"
+
+
+def test_changes_of_members_below_what_is_final_here_are_not_taken_from_strangers() -> None:
+    """They were not judged, would have replaced the own ones and been passed on: every newcomer
+    would have refused this node's own snapshots, and blamed it."""
+    cluster = cluster_of(msgspec.structs.replace(PRUNING, bodies=0))
+    grown(cluster, 5, absent=0)
+    *present, late = cluster.nodes
+    final = late.running.ledger.height(late.running.ledger.finalized())
+    late.crash()
+    assert cluster.world.run_until(
+        cluster.world.now_ms + 600_000, lambda: min(cluster.final_heights()) > final + 40
+    )
+    maker = present[0].running
+    snapshot = maker.snapshots.kept[-1]
+    head = maker.ledger.header(maker.ledger.id_at(3) or b"")
+    false = SetLink(head, Proof("pbft", b"made up"), maker.ledger.validators(head.id))
+    lie = msgspec.structs.replace(snapshot, links=(false,))
+    cluster.network.nodes = {late.key: late}  # nobody else is reached
+    late.start()
+    desk = late.running.snapshots
+    desk.begin(lie)
+    assert desk.staged is not None and desk.staged.block == snapshot.block
+    assert not desk.staged.links
 
 
 def test_a_node_takes_no_state_leaf_by_leaf() -> None:
