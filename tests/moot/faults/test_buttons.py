@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,12 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    """On the first node's consensus page of a devnet of four."""
-    directory = tmp_path / "net"
+@contextlib.contextmanager
+def on_the_page(path: Path, *options: str) -> Iterator[Browser]:
+    """On the first node's consensus page of a devnet."""
+    directory = path / "net"
     with (
-        Background(["devnet", "--dir", str(directory)], tmp_path / "out.txt") as devnet,
+        Background(["devnet", "--dir", str(directory), *options], path / "out.txt") as devnet,
         open_browser() as page,
     ):
         devnet.wait_for("moot fault kill leader")
@@ -34,6 +35,12 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         devnet.end()
 
 
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with on_the_page(tmp_path) as page:
+        yield page
+
+
 def press(page: Browser, key: str) -> None:
     page.wait('return document.querySelector(`.devtools [data-key="${arguments[0]}"]`)', key)
     page.js('document.querySelector(`.devtools [data-key="${arguments[0]}"]`).click()', key)
@@ -42,6 +49,7 @@ def press(page: Browser, key: str) -> None:
 def test_what_is_pressed_is_done_and_shown(browser: Browser) -> None:
     browser.wait_text("Break it")
     browser.wait_text("this page’s node", ".devtools")
+    browser.wait_text("Kill the leader", ".devtools")
     browser.js("document.querySelector('.devtools [data-key=\"kill node3\"]').focus()")
     press(browser, "kill node3")
     browser.wait_text("Killed node3.", ".devtools")
@@ -59,3 +67,9 @@ def test_what_is_pressed_is_done_and_shown(browser: Browser) -> None:
     press(browser, "heal ")
     browser.wait_text("Healed 3 links.", ".devtools")
     assert not browser.complaints()
+
+
+def test_where_nobody_ever_leads_there_is_no_leader_to_kill(tmp_path: Path) -> None:
+    with on_the_page(tmp_path, "--engine", "gossip", "--nodes", "2", "--rest-port", "0") as page:
+        page.wait_text("Heal all links", ".devtools")
+        assert "Kill the leader" not in page.text(".devtools")

@@ -287,6 +287,8 @@ export function start() {
         get("/moot/members"),
       ]);
       parts.remember(status);
+      // Under engines that never have a leader there is none to kill.
+      if (consensus.leader !== null) tools.dataset.led = "";
       return { status, consensus, reasons, displaced, members };
     },
     show: (found) => {
