@@ -49,7 +49,10 @@ def election_and_two_blocks() -> Transcript:
 
 
 def new_leader_finishes_the_open_height() -> Transcript:
-    """The leader dies when one acceptor has its block; the next leader proposes that block."""
+    """The leader dies when the others voted for its block, and before anybody knew that it is
+    chosen. They are bound by its lease: for 400 ms after their grants (66 and 68 ms) election
+    timers pass without a word. Then 0 canvasses, and its promises bind it to that block (P2c).
+    """
     cluster, transcript = make()
     leader = elected(cluster)
     cluster.drop = lambda source, target, message: (
@@ -68,6 +71,21 @@ def new_leader_finishes_the_open_height() -> Transcript:
     return transcript
 
 
+def a_duel() -> Transcript:
+    """Section 2.4: two nodes want to lead at once, each unaware of the other.
+
+    Support binds nobody, so each supports the other, and both use their ballot. Of a round the
+    node's place decides: 1 has promised (1,1) to itself and refuses (1,0); 0 promises the higher
+    one and so gives up its own. It draws a new timeout instead of going up a round at once, so that
+    one exchange ends the duel.
+    """
+    cluster, transcript = make()
+    cluster.start([0, 1])
+    cluster.run_until(lambda: any(node.engine._leading for node in cluster.nodes[:2]), 1_000)
+    cluster.run_for(30)
+    return transcript
+
+
 def leadership_is_handed_over() -> Transcript:
     """An operator moves the leadership: the lease is given back."""
     cluster, transcript = make()
@@ -79,7 +97,12 @@ def leadership_is_handed_over() -> Transcript:
     return transcript
 
 
-SCENES = (election_and_two_blocks, new_leader_finishes_the_open_height, leadership_is_handed_over)
+SCENES = (
+    election_and_two_blocks,
+    new_leader_finishes_the_open_height,
+    a_duel,
+    leadership_is_handed_over,
+)
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
