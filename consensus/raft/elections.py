@@ -13,9 +13,10 @@ class Elections(Server):
     # ------------------------------------------------------------------------------ standing
 
     def _may_stand(self) -> bool:
-        """Voters of the own log's configuration stand, unless they are behind or must listen."""
+        """Voters of the own log's configuration stand, and those whom a block of the own log leaves
+        out that is not final yet; unless they are behind or must listen."""
         return (
-            self._is_voter
+            self._is_needed
             and not self._listening
             and not self._syncing
             and not self._conflict

@@ -129,10 +129,11 @@ class Leaving(Reads):
 
     def _try_leave(self) -> bool:
         """A leader that the new configuration leaves out leads until all that the joint one
-        decides is final, and then hands over (section 6; thesis 4.2.2)."""
+        decides is final, and then hands over (section 6; thesis 4.2.2). One that was elected
+        without a vote never has an entry of its term to commit: it hands its log on at once."""
         if self._role != "leader" or self._is_voter or self._transfer is not None:
             return False
-        if self._final != self._record.tip:
+        if self._has_opened and self._final != self._record.tip:
             return False
         target = self._successor()
         if target is None:

@@ -219,6 +219,15 @@ class Server:
         return may_vote(self._members, self._me)
 
     @property
+    def _is_needed(self) -> bool:
+        """Whether it has a vote, or had one in the configuration that what is final gives.
+
+        Until the block that leaves it out is final, its log may be the only one that can win
+        (thesis 4.2.2).
+        """
+        return self._is_voter or may_vote(self._set_after(self._final), self._me)
+
+    @property
     def _audience(self) -> tuple[Address, ...]:
         """Everybody else in the configuration of the tip, or of what is final, in address order.
 

@@ -58,9 +58,8 @@ class Spokesman(Recovery):
     def _role_shown(self) -> str:
         if self._listening:
             return "listening"
-        if not self._is_voter:
-            is_listed = self._me in self._members.listed
-            return "learner" if is_listed and self._role == "follower" else "observer"
+        if self._role == "follower" and not self._is_voter:
+            return "learner" if self._me in self._members.listed else "observer"
         return self._role
 
     def _vote_shown(self) -> str:

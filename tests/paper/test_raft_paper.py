@@ -329,6 +329,12 @@ def test_section_6_a_leader_that_is_left_out_steps_down_in_the_end() -> None:
     mistakes_log.a_removed_leader_hands_over_once_the_joint_blocks_are_final()
 
 
+def test_thesis_4_2_2_a_server_that_is_left_out_stands_until_that_is_committed() -> None:
+    mistakes_members.who_is_left_out_stands_while_its_log_may_be_needed()
+    mistakes_members.who_is_left_out_counts_no_vote_of_its_own()
+    mistakes_members.who_was_elected_without_a_vote_hands_its_log_on()
+
+
 @pytest.mark.parametrize("old", range(1, 6))
 @pytest.mark.parametrize("new", range(1, 6))
 def test_section_6_majorities_of_neighbouring_configurations_meet(old: int, new: int) -> None:

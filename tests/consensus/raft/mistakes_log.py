@@ -506,7 +506,11 @@ def _removing(height: int) -> dict[str, object]:
 @reveals(
     "a leader that was removed goes on",
     "section 6; thesis 4.2.2",
-    ("leaving:Leaving._try_leave", "if self._final != self._record.tip:", "if True:"),
+    (
+        "leaving:Leaving._try_leave",
+        "if self._has_opened and self._final != self._record.tip:",
+        "if True:",
+    ),
 )
 def a_removed_leader_hands_over_once_the_joint_blocks_are_final() -> None:
     bench = Bench(**_removing(4))  # type: ignore[arg-type]

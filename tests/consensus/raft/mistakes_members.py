@@ -8,14 +8,17 @@ from chain.block import Block
 from chain.errors import InvalidProof
 from chain.proof import Proof
 from chain.validators import ValidatorSet
-from consensus.contract import Finalize, Report
+from consensus.contract import Finalize, Report, TimerFired
 from consensus.raft import RaftParameters, RaftRules
 from consensus.raft.messages import (
     Committed,
     Place,
+    RequestVote,
     Statement,
     StatementReply,
     StatementRequest,
+    TimeoutNow,
+    VoteReply,
 )
 from tests.consensus.raft.mistakes import reveals
 from tests.support.raft_bench import Bench, members
@@ -192,3 +195,89 @@ def a_follower_states_what_its_leader_has_counted_of_its_own_log() -> None:
     assert [each.reason for each in bench.done(Report) if isinstance(each, Report)] == [
         "malformed-request"
     ]
+
+
+# ------------------------------------------------------------------------------ who is left out
+
+
+def _left_out() -> tuple[Bench, list[Block]]:
+    """Node 0 holds the entry from which on 1 and 2 decide without it; nothing is final."""
+
+    def sets(at: int) -> ValidatorSet:
+        if at < 2:
+            return members(0, 1, 2)
+        return members(1, 2, old=(0, 1, 2)) if at < 4 else members(1, 2)
+
+    bench = Bench(sets=sets)
+    blocks = [bench.genesis]
+    for _ in range(3):
+        blocks.append(bench.block(blocks[-1], 1))
+    bench.append(1, 1, bench.genesis, *blocks[1:])
+    bench.pass_(RaftParameters().election_ms_max)
+    return bench, blocks
+
+
+@reveals(
+    "who is left out by an entry that is not final stands no more",
+    "thesis 4.2.2, figure 4.6",
+    ("elections:Elections._may_stand", "self._is_needed", "self._is_voter"),
+)
+def who_is_left_out_stands_while_its_log_may_be_needed() -> None:
+    """1 and 2 may lack the entry, and need a vote of 0, which its longer log forbids."""
+    bench, _ = _left_out()
+    bench.lead(1, 2)
+
+
+@reveals(
+    "the own vote counts where there is none",
+    "thesis 4.2.2",
+    (
+        "server:Server._decided",
+        "return members.decided_by(supporters, majority)",
+        "return len(supporters) >= majority(len(members.voters))",
+    ),
+)
+def who_is_left_out_counts_no_vote_of_its_own() -> None:
+    bench, _ = _left_out()
+    bench.engine._deadline_ms = 0
+    bench.post(TimerFired(("election",)))
+    bench.hear(1, VoteReply(bench.term + 1, True, True))
+    assert bench.role == "pre-candidate", "of 1 and 2 only one would vote for it"
+
+
+@reveals(
+    "a leader without a vote waits for what it cannot commit",
+    "section 5.4.2; thesis 4.2.2",
+    (
+        "leaving:Leaving._try_leave",
+        "if self._has_opened and self._final != self._record.tip:",
+        "if self._final != self._record.tip:",
+    ),
+)
+def who_was_elected_without_a_vote_hands_its_log_on() -> None:
+    bench, blocks = _left_out()
+    bench.lead(1, 2)
+    assert bench.said(TimeoutNow) == [], "they do not have all of its log yet"
+    bench.reply(1, 3)
+    bench.reply(2, 3)
+    assert len(bench.said(TimeoutNow)) == 1
+    assert bench.tip == blocks[3].id, "it adds nothing of its own"
+
+
+@reveals(
+    "who was left out stands for ever",
+    "thesis 4.2.2 and 4.2.3",
+    (
+        "server:Server._is_needed",
+        "may_vote(self._set_after(self._final), self._me)",
+        "True",
+    ),
+)
+def who_was_left_out_stands_no_more_once_that_is_final() -> None:
+    bench, blocks = _left_out()
+    bench.hear(1, Committed((bench.sign(1, bench.statement(1, 1, blocks[3])),)))
+    assert bench.height == 3
+    asked_before = len(bench.said(RequestVote))
+    bench.engine._deadline_ms = 0
+    bench.post(TimerFired(("election",)))
+    assert len(bench.said(RequestVote)) == asked_before
