@@ -182,6 +182,27 @@ class Server:
         return self._record.term
 
     @property
+    def record(self) -> RaftRecord:
+        """What it must not forget, perhaps not written yet; for whoever looks on."""
+        return self._record
+
+    @property
+    def leads(self) -> bool:
+        """Whether it takes itself for the leader of its term; for whoever looks on."""
+        return self._role == "leader"
+
+    @property
+    def matched(self) -> dict[NodeId, int]:
+        """As a leader: up to which height each other log is known to equal its own; for whoever
+        looks on."""
+        return {member: progress.matched for member, progress in self._progress.items()}
+
+    @property
+    def deadline_ms(self) -> int:
+        """When the election timeout under way ends, on the steady clock; for whoever looks on."""
+        return self._deadline_ms
+
+    @property
     def _term(self) -> int:
         return self._record.term
 

@@ -29,7 +29,6 @@ from moot.lab.checkers import (
     Auditor,
     Bounds,
     Clock,
-    Elections,
     ForkChoice,
     Keeping,
     Leases,
@@ -39,6 +38,7 @@ from moot.lab.checkers import (
     Speech,
     Views,
     check_indexes,
+    watch_raft,
 )
 from moot.lab.clients import Clients
 from moot.lab.cluster import Cluster
@@ -309,7 +309,7 @@ class Laboratory:
             self._leases = Leases(self.honest, self.findings)
         parameters = era_parameters(self.cluster.genesis.eras[0])
         if isinstance(parameters, RaftParameters):
-            Elections(self.honest, parameters, self.findings)
+            watch_raft(self.honest, parameters, self.findings)
         if isinstance(parameters, PbftParameters):
             for node in self.honest:
                 Views(node, self.findings, self.view_partitions is not None)

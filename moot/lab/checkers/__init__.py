@@ -15,6 +15,7 @@ from moot.lab.checkers.elections import Elections
 from moot.lab.checkers.forks import ForkChoice
 from moot.lab.checkers.keeping import Keeping
 from moot.lab.checkers.promises import FOR_ALL_HEIGHTS, Leases, Promises
+from moot.lab.checkers.raft import watch_raft
 from moot.lab.checkers.relaying import Relaying
 from moot.lab.checkers.returned import Returned, check_indexes
 from moot.lab.checkers.speech import Speech
@@ -38,4 +39,5 @@ __all__ = [
     "Speech",
     "Views",
     "check_indexes",
+    "watch_raft",
 ]

@@ -20,12 +20,12 @@ from chain.hashing import BlockId
 from chain.ledger.disk import RECORD_KEY
 from chain.storage import Changes
 from chain.validators import majority
-from consensus.contract import Effect, Event, MessageReceived, Send, Trace
+from consensus.contract import Build, Effect, Event, MessageReceived, Send, Trace
 from consensus.raft.engine import RaftEngine
 from consensus.raft.messages import AppendEntries, AppendReply, Committed, RequestVote, VoteReply
 from consensus.raft.parameters import RaftParameters
 from consensus.raft.record import RaftRecord, parse_record
-from consensus.raft.rules import term_of
+from consensus.raft.rules import parse_claims, term_of
 from moot.lab.checkers.bounds import innermost
 from moot.lab.node import SimulatedNode
 from moot.lab.planting import judged_honestly
@@ -57,7 +57,7 @@ class Elections:
         self._read: dict[Address, tuple[bytes, RaftRecord]] = {}
         """By server: its record as last read; it seldom changes, and is asked for all the time."""
         for node in nodes:
-            node.observe(partial(self._observe, node), MessageReceived, Send, Trace)
+            node.observe(partial(self._observe, node), Build, MessageReceived, Send, Trace)
             node.started.append(self._begin)
             before = node.store.on_write
             node.store.on_write = partial(self._written, node, before)
@@ -103,6 +103,9 @@ class Elections:
                 term = int(fields["term"])
                 if self._leaders.setdefault(term, me) != me:
                     self._violated(node, "elections", f"leads in term {term}, as another one does")
+            case Build(parent=parent, claims=claims) if parse_claims(claims).leaves_joint:
+                with node.store.looked_at():
+                    self._judge_leaving(node, parent)
 
     def _note_request(self, node: SimulatedNode, sender: Address, asked: RequestVote) -> None:
         """As it stands when the request is handled: the answer is said a little later. A node that
@@ -207,6 +210,15 @@ class Elections:
                 node,
                 "elections",
                 f"calls height {last.height} committed, which {len(holders)} servers have written",
+            )
+
+    def _judge_leaving(self, node: SimulatedNode, parent: BlockId) -> None:
+        ledger = node.running.ledger
+        final = ledger.header(ledger.finalized())
+        joint = ledger.validators(parent).hash
+        if not final.height or ledger.validators(final.previous).hash != joint:
+            self._violated(
+                node, "elections", "leaves a joint configuration of which nothing is committed"
             )
 
     def _unwritten(self, node: SimulatedNode, what: str) -> None:

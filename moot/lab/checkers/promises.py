@@ -7,6 +7,8 @@ is for good.
 * A promise shows the highest ballot that the acceptor accepted at its open height (phase 1b).
 * A proposer asks for one block under one ballot at one height (section 2.2), and for the one that
   the promises bind it to, if they do (phase 2, P2c).
+* A proposer asks for nothing, and nobody leads, before a majority of distinct acceptors of the open
+  height has promised its ballot (section 2.2, phase 2).
 * A ballot, a promise, an acceptance and the ballot of a granted lease are on disk before they are
   said (section 2.5).
 * A node whose disk was wiped votes at no height that another had open then ("Paxos Made Live",
@@ -21,19 +23,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
+from chain.address import Address
 from chain.errors import DamagedStore
 from chain.hashing import BlockId
 from chain.ledger.disk import RECORD_KEY
+from chain.validators import majority
 from chain.view import ChainView
 from consensus.contract import (
     Broadcast,
     Effect,
-    Engine,
     Event,
     Message,
+    MessageReceived,
     Now,
     Send,
-    Status,
     Trace,
 )
 from consensus.multipaxos import MultiPaxosEngine
@@ -45,6 +48,7 @@ from consensus.paxos.participant import Participant
 from consensus.paxos.proposer import Proposer
 from consensus.paxos.record import PaxosRecord, parse_record
 from moot.lab.checkers.bounds import innermost
+from moot.lab.checkers.watching import Watched
 from moot.lab.node import SimulatedNode
 from moot.lab.planting import judged_honestly
 from moot.lab.report import Findings
@@ -62,22 +66,6 @@ def _record(node: SimulatedNode) -> PaxosRecord | None:
         return None if raw is None else parse_record(raw)
     except DamagedStore:
         return None
-
-
-class _Watched:
-    """An engine that is listened to as it decides."""
-
-    def __init__(self, engine: Engine, promises: Promises) -> None:
-        self.inner = engine
-        self._promises = promises
-
-    def handle(self, event: Event, view: ChainView, now: Now) -> list[Effect]:
-        effects = self.inner.handle(event, view, now)
-        self._promises.decided(effects)
-        return effects
-
-    def status(self, view: ChainView, now: Now) -> Status:
-        return self.inner.status(view, now)
 
 
 class Leases:
@@ -144,15 +132,44 @@ class Promises:
         self._forget()
         node.started.append(self._begin)
         node.observe(self._observe, Broadcast, Send)
-        node.wrappers.append(lambda engine: _Watched(engine, self))
+        node.wrappers.append(lambda engine: Watched(engine, self._decided, self._heard))
 
-    def decided(self, effects: Sequence[Effect]) -> None:
+    def _decided(self, event: Event, effects: Sequence[Effect], view: ChainView, now: Now) -> None:
         """What a proposer decides on, while it has heard what it leans on and nothing more."""
         engine = innermost(self._node.running.driver.engine)
+        assert isinstance(engine, Participant)
         for effect in effects:
-            message = effect.message if isinstance(effect, Broadcast) else None
-            if isinstance(message, Accept) and isinstance(engine, Participant):
-                self._is_bound(message, engine.proposer)
+            match effect:
+                case Broadcast(message=Accept() as asked):
+                    self._is_bound(asked, engine.proposer)
+                    if not self._for_all_heights:
+                        self._is_promised(engine.proposer, asked.height, view)
+                case Trace(name=name, fields=fields) if name == LEADS:
+                    self._is_promised(engine.proposer, int(fields["height"]), view)
+                case _:
+                    pass
+
+    def _heard(self, event: Event, now: Now) -> None:
+        """Before the engine handles it."""
+        if isinstance(event, MessageReceived) and isinstance(event.message, Promise):
+            promise = event.message
+            place = (self._place(promise.height), promise.ballot)
+            self._promisers.setdefault(place, set()).add(event.sender)
+            _shorten(self._promisers)
+
+    @judged_honestly
+    def _is_promised(self, proposer: Proposer, height: int, view: ChainView) -> None:
+        assert proposer.ballot is not None
+        with self._node.store.looked_at():
+            final = view.finalized()
+            if view.height(final) + 1 != height:
+                return  # the block below is final by an effect that is still to be done
+            members = view.validators(final)
+        who = self._promisers.get((self._place(height), proposer.ballot), set())
+        if not members.decided_by(who, majority):
+            self._violated(
+                f"goes by {len(who)} promises of round {proposer.ballot.round} at height {height}"
+            )
 
     @judged_honestly
     def _is_bound(self, message: Accept, proposer: Proposer) -> None:
@@ -169,6 +186,7 @@ class Promises:
         self._promised: dict[int, Ballot] = {}
         self._accepted: dict[int, Vote] = {}
         self._asked: dict[tuple[int, Ballot], BlockId] = {}
+        self._promisers: dict[tuple[int, Ballot], set[Address]] = {}
 
     def _begin(self, node: SimulatedNode) -> None:
         if _record(node) is None:
