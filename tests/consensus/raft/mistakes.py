@@ -1,7 +1,8 @@
 """What a server must do, as scenes, each with the textbook mistake that it would reveal.
 
 The mistakes that implementations of Raft repeat, one by one. ``test_mistakes`` plays each scene
-twice: as the code is, and with the mistake planted.
+twice: as the code is, and with the mistake planted. Which of them are also planted in whole
+networks: docs/guides/mistakes.md.
 """
 
 from __future__ import annotations

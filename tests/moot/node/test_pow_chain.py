@@ -16,7 +16,7 @@ from consensus.registry import parameter_list
 from moot.miner import kernel
 from moot.node.builder import Builder
 from moot.node.eras import EraBook
-from moot.node.importer import Arrival, Importer, Result
+from moot.node.importer import ORPHANS_MAX, Arrival, Importer, Result
 from tests.support.chains import (
     START_MS,
     TrustingVerifier,
@@ -224,3 +224,12 @@ def test_a_reorganisation_deeper_than_memory(node: Node) -> None:
     moved = node.ledger.set_head(new)
     assert (len(moved.removed), len(moved.added)) == (80, 81)
     assert node.ledger.account(address(1)).balance < node.ledger.account(address(2)).balance
+
+
+def test_orphans_are_kept_up_to_a_bound(node: Node) -> None:
+    template = node.template(node.ledger.head())
+    for number in range(ORPHANS_MAX + 20):
+        header = msgspec.structs.replace(template.header, previous=number.to_bytes(32, "big"))
+        orphan = Block(header, template.manifest)
+        assert node.offer(orphan).outcome == "orphaned"
+    assert node.importer.orphans == ORPHANS_MAX
