@@ -51,8 +51,8 @@ from consensus.contract import (
     TransactionsWaiting,
 )
 from consensus.multipaxos.lease import LeaderLease
+from consensus.multipaxos.leaving import TRANSFER_TIMER, Leaving
 from consensus.multipaxos.messages import Canvass, Grant, Release, Renewal, Support
-from consensus.multipaxos.status import Spokesman
 from consensus.paxos.ballot import Ballot, next_ballot
 from consensus.paxos.conversation import ASK_TIMER, check_owner
 from consensus.paxos.messages import (
@@ -77,7 +77,7 @@ LEASES_STUCK_MAX: Final = 4
 block is perhaps gone, and other promises may leave it free."""
 
 
-class MultiPaxosEngine(Spokesman):
+class MultiPaxosEngine(Leaving):
     """An acceptor that may become the leader; an observer where ``me`` has no vote."""
 
     def __init__(
@@ -112,6 +112,7 @@ class MultiPaxosEngine(Spokesman):
             case CommandGiven():
                 self._on_command(event.request, event.name, event.arguments)
             case StopRequested():
+                self._abandon_transfer()
                 self._hand_over(self._best_successor())
                 self._emit(Stop())
             case _:
@@ -139,6 +140,7 @@ class MultiPaxosEngine(Spokesman):
             or self._try_lead()
             or self._try_propose()
             or self._try_read()
+            or self._try_settle_transfer()
         ):
             pass
         if self._may_build():
@@ -175,6 +177,8 @@ class MultiPaxosEngine(Spokesman):
                 if key == self._renewal_timer:
                     self._renewal_timer = None
                     self._on_renewal_due()
+            case name if name == TRANSFER_TIMER:
+                self._on_transfer_timer()
 
     def _on_election_timeout(self) -> None:
         """The lease ran out, or the last attempt came to nothing: asks for support."""
@@ -214,9 +218,13 @@ class MultiPaxosEngine(Spokesman):
             return False
         return self._now.steady_ms < taken[1]
 
-    def _leave_floor(self, node: NodeId) -> None:
-        """A candidate has a promise: nobody else is supported for a while (section 2.4)."""
+    def _give_floor(self, node: NodeId) -> None:
+        """Nobody else is supported for a while (section 2.4), nor stands."""
         self._floor = (node, self._now.steady_ms + self._parameters.election_ms)
+
+    def _leave_floor(self, node: NodeId) -> None:
+        """A candidate has a promise: the floor is its."""
+        self._give_floor(node)
         if node != self._me:
             self._canvass = None
         self._cancel_election()
@@ -495,6 +503,7 @@ class MultiPaxosEngine(Spokesman):
         if not self._granted.release(message.ballot, self._now.steady_ms):
             return
         self._leader = None
+        self._give_floor(message.successor)
         self._cancel_election()
         if message.successor == self._me and self._can_speak and not self._leading:
             self._start_canvass()
@@ -506,6 +515,7 @@ class MultiPaxosEngine(Spokesman):
             return False
         self._broadcast(Release(ballot, successor))
         self._resign("handed over")
+        self._give_floor(successor)
         return True
 
     # --------------------------------------------------------------------------------- timers

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from chain.address import Address
 from chain.validators import majority
 from chain.view import ChainView
-from consensus.contract import Answer, EngineConfig, NodeId, Now, RequestId, Status, TimerKey
+from consensus.contract import EngineConfig, NodeId, Now, Status, TimerKey
 from consensus.multipaxos.lease import GrantedLease, LeaderLease
 from consensus.multipaxos.parameters import MultiPaxosParameters
 from consensus.paxos.ballot import Ballot
@@ -16,11 +15,10 @@ from consensus.paxos.participant import Timing
 from consensus.paxos.status import Row, Teller, name_of, names, show_ballot, show_vote
 
 NAME: Final = "multipaxos"
-TRANSFER: Final = "transfer"
 
 
 class Spokesman(Teller):
-    """State of leading and following; explains it to people and takes an operator's commands."""
+    """State of leading and following; explains it to people."""
 
     def __init__(
         self, me: NodeId, config: EngineConfig, rng: random.Random, record: bytes | None
@@ -54,48 +52,6 @@ class Spokesman(Teller):
     def _known_leader(self) -> NodeId | None:
         """The leader; None once its lease has run out unrenewed and a node canvasses."""
         return self._me if self._leading else self._leader
-
-    # ------------------------------------------------------------------------------- commands
-
-    def _on_command(self, request: RequestId, name: str, arguments: tuple[str, ...]) -> None:
-        """``transfer [MEMBER]``: the leader hands over to a member by name or key."""
-        if name != TRANSFER:
-            refusal = f"refused: multipaxos knows no {name!r}; it knows {TRANSFER!r}"
-            self._emit(Answer(request, refusal))
-            return
-        if not self._leading:
-            leader = self._known_leader()
-            who = "nobody" if leader is None else name_of(self._members, leader)
-            self._emit(Answer(request, f"refused: this node does not lead; {who} does"))
-            return
-        successor = self._successor(arguments[0]) if arguments else self._best_successor()
-        if successor is None or successor == self._me:
-            which = repr(arguments[0]) if arguments else "who is up and has a vote"
-            self._emit(Answer(request, f"refused: there is no other member {which}"))
-            return
-        handed = self._hand_over(successor)
-        assert handed, "a leader can hand over"
-        self._emit(Answer(request, f"handed over to {name_of(self._members, successor)}"))
-
-    def _hand_over(self, successor: NodeId | None) -> bool:
-        raise NotImplementedError
-
-    def _successor(self, wanted: str) -> NodeId | None:
-        """The voter of that name, or of that address or public key in hex."""
-        for member in self._members.voters:
-            if wanted in (member.name, member.address.hex(), member.address[1:].hex()):
-                return member.address
-        return None
-
-    def _best_successor(self) -> NodeId | None:
-        """Of those heard within a lease the one that is furthest; ties go to the lower address."""
-        since_ms = self._now.steady_ms - self._parameters.lease_ms
-        candidates = [
-            one
-            for one in self._others()
-            if one in self._heights and self._heard_ms.get(one, since_ms) > since_ms
-        ]
-        return max(candidates, key=lambda one: (self._heights[one], _reversed(one)), default=None)
 
     def _holds_lease(self) -> bool:
         raise NotImplementedError
@@ -211,8 +167,3 @@ class Spokesman(Teller):
                 )
             rows.append(row)
         return rows
-
-
-def _reversed(address: Address) -> tuple[int, ...]:
-    """Orders addresses the other way round, so that the lower one is greater."""
-    return tuple(-byte for byte in address)

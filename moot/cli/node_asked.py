@@ -163,10 +163,12 @@ def _size(count: int) -> str:
     envvar="MOOT_ADMIN_TOKEN_FILE",
     help="File with the node's rest.admin_token_file token (a devnet's: admin.token).",
 )
-def transfer(to: str | None, node_url: str, token_file: Path) -> None:
+@json_option
+def transfer(to: str | None, node_url: str, token_file: Path, as_json: bool) -> None:
     """Hand leadership to the voter TO, or to the one that is furthest; ask the leader for it.
 
-    TO is a member's name or address. For engines whose leader stays, such as raft.
+    TO is a member's name or address. For engines whose leader stays, such as raft. It answers once
+    somebody leads again, and fails where that is not TO.
 
     Example: moot node transfer node2 --token-file admin.token
     """
@@ -179,6 +181,9 @@ def transfer(to: str | None, node_url: str, token_file: Path) -> None:
     outcome = run(asked())
     if outcome.startswith("refused"):
         raise Failure(outcome)
+    if as_json:
+        print_json({"outcome": outcome})
+        return
     click.echo(plain(outcome or "done"))
 
 

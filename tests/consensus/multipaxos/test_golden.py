@@ -87,7 +87,8 @@ def a_duel() -> Transcript:
 
 
 def leadership_is_handed_over() -> Transcript:
-    """An operator moves the leadership: the lease is given back."""
+    """An operator moves the leadership: the lease is given back, and with it the floor goes to the
+    successor, so that nobody else stands. The old leader answers when it hears the new one lead."""
     cluster, transcript = make()
     leader = elected(cluster)
     leader.post(CommandGiven(1, "transfer", ()))

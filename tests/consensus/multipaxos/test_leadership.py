@@ -9,6 +9,7 @@ import pytest
 from consensus import contract
 from consensus.contract import Message
 from consensus.multipaxos import PROTOCOL, MultiPaxosParameters
+from consensus.multipaxos.messages import Renewal
 from consensus.paxos.ballot import Ballot
 from tests.support.engine_cluster import Cluster, Node
 
@@ -193,19 +194,90 @@ def test_a_healthy_leader_takes_a_higher_ballot_along_with_a_strayed_acceptor() 
 # ---------------------------------------------------------------------------------- handing over
 
 
-def command(node: Node, *arguments: str, name: str = "transfer") -> str:
+def command(node: Node, *arguments: str, name: str = "transfer") -> str | None:
+    """What it says of it at once."""
     node.post(contract.CommandGiven(77, name, arguments))
     node.run()
-    return node.answers[-1].outcome
+    return outcome_of(node)
 
 
-def test_an_operator_moves_the_leadership_at_once() -> None:
+def outcome_of(node: Node) -> str | None:
+    return next((each.outcome for each in node.answers if each.request == 77), None)
+
+
+def test_an_operator_moves_the_leadership_and_hears_so_once_the_other_leads() -> None:
     cluster, leader = led(3)
-    target = cluster.nodes[(leader + 1) % 3]
-    assert command(cluster.nodes[leader], target.address.hex()).startswith("handed over")
-    cluster.run_for(60)  # far less than a lease
+    node, target = cluster.nodes[leader], cluster.nodes[(leader + 1) % 3]
+    assert command(node, target.address.hex()) is None, "nobody leads yet"
+    cluster.run_until(lambda: outcome_of(node) is not None, 60)  # far less than a lease
+    assert outcome_of(node) == f"node {target.number} leads now"
     assert leaders(cluster) == [target.number]
     decides(cluster, [0, 1, 2], within_ms=200)
+    assert len(node.answers) == 1
+
+
+def test_a_successor_wins_over_all_others_also_right_after_an_election() -> None:
+    """The old leader was promised a ballot just now, and yet the floor is not its any more."""
+    for seed in range(1, 11):
+        cluster = Cluster(PROTOCOL, 3, seed=seed, parameters=PARAMETERS, latency_ms=(10, 14))
+        cluster.start()
+        cluster.run_until(lambda c=cluster: leaders(c) != [], 5_000)  # type: ignore[misc]
+        (leader,) = leaders(cluster)
+        cluster.run_for(30)
+        node, target = cluster.nodes[leader], cluster.nodes[(leader + 1) % 3]
+        command(node, target.address.hex())
+        cluster.run_until(lambda n=node: outcome_of(n) is not None, 600)  # type: ignore[misc]
+        assert outcome_of(node) == f"node {target.number} leads now", seed
+
+
+def test_an_operator_hears_that_somebody_else_was_elected() -> None:
+    cluster, leader = led(3)
+    node, target, other = (cluster.nodes[(leader + step) % 3] for step in range(3))
+    target.crash()
+    command(node, target.address.hex())
+    cut(cluster, {(leader, other.number)})  # so that it is the other one that hears no canvass
+    cluster.run_for(100)
+    cut(cluster, set())
+    cluster.run_until(lambda: leaders(cluster) != [], 3_000)
+    cluster.run_for(20)
+    (elected,) = leaders(cluster)
+    assert outcome_of(node) == f"refused: node {elected} was elected instead"
+
+
+def test_an_operator_hears_in_time_that_nobody_took_over() -> None:
+    cluster, leader = led(3)
+    node, target = cluster.nodes[leader], cluster.nodes[(leader + 1) % 3]
+    cut(cluster, {(one, other) for one in range(3) for other in range(3)})
+    command(node, target.address.hex())
+    patience_ms = PARAMETERS.lease_ms + PARAMETERS.election_ms
+    cluster.run_for(patience_ms - 1)
+    assert outcome_of(node) is None
+    cluster.run_for(1)
+    said = f"refused: node {target.number} did not take over within {patience_ms} ms"
+    assert outcome_of(node) == said
+
+
+def test_an_own_renewal_that_was_under_way_does_not_pass_for_an_election() -> None:
+    cluster, leader = led(3)
+    node, target = cluster.nodes[leader], cluster.nodes[(leader + 1) % 3]
+    ballot = ballot_of(cluster, leader)
+    renewal = Renewal(ballot, cluster.now_ms, node.engine._height)
+    node.post(contract.CommandGiven(77, "transfer", (target.address.hex(),)))
+    node.post(contract.MessageReceived(node.address, renewal))
+    node.run()
+    assert outcome_of(node) is None
+    cluster.run_until(lambda: outcome_of(node) is not None, 600)
+    assert outcome_of(node) == f"node {target.number} leads now"
+
+
+def test_an_operator_hears_of_a_stop_that_comes_between() -> None:
+    cluster, leader = led(3)
+    node = cluster.nodes[leader]
+    command(node)
+    node.post(contract.StopRequested(9_999))
+    node.run()
+    assert outcome_of(node) == "refused: this node stops before anybody else leads"
+    assert node.stopped
 
 
 def test_a_leader_that_stops_hands_over_first() -> None:
@@ -232,13 +304,13 @@ def test_a_command_that_cannot_be_done_is_refused_with_the_reason(
     cluster, leader = led(3)
     node = cluster.nodes[leader if asked == "leader" else (leader + 1) % 3]
     outcome = command(node, *arguments, name=name)
-    assert outcome.startswith("refused") and expected in outcome
+    assert outcome is not None and outcome.startswith("refused") and expected in outcome
     assert leaders(cluster) == [leader]
 
 
 def test_a_lone_leader_has_nobody_to_hand_over_to() -> None:
     cluster, leader = led(1)
-    assert "no other member" in command(cluster.nodes[leader])
+    assert "no other member" in (command(cluster.nodes[leader]) or "")
     cluster.nodes[0].post(contract.StopRequested(9_999))
     cluster.nodes[0].run()
     assert cluster.nodes[0].stopped

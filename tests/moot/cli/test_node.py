@@ -260,3 +260,5 @@ def test_leadership_is_handed_to_a_member_by_its_name_or_its_address(
     for words in ((), ("node2",), (show_address(member, "rmoot"),)):
         moot("node", "transfer", *words, "--token-file", "token")
     assert given == [("transfer",), ("transfer", "node2"), ("transfer", member[1:].hex())]
+    said = document(moot("node", "transfer", "--token-file", "token", "--json"))
+    assert said == {"outcome": "done"}
