@@ -11,7 +11,7 @@ MUTANT = Mutant(
     rewrites=(
         Rewrite(
             "consensus.raft.leaving:Leaving._try_leave",
-            "if self._final != self._record.tip:",
+            "if self._has_opened and self._final != self._record.tip:",
             "if True:",
         ),
     ),
