@@ -39,13 +39,7 @@ from p2p.listener import Listener, plain_host
 from p2p.outbox import Outbox
 from p2p.peers import Entry, PeerBook
 from p2p.session import Closed, Delivered, Fault, Reply, Session
-from p2p.wire import (
-    GetPeers,
-    Hello,
-    PeerMessage,
-    Peers,
-    encode_frame,
-)
+from p2p.wire import GetPeers, Hello, PeerMessage, Peers, encode_frame, type_name
 
 PATH: Final = "/p2p"
 DIAL_TICK_S: Final = 0.1
@@ -87,6 +81,7 @@ class Transport:
 
     ``seed``: the node's 32-byte Ed25519 seed. ``hello``: our present hello; key, port and proof are
     filled in here. ``admit``: None, or a sentence that says why this key may not be a peer.
+    ``name_of``: under which name a message is counted; one of few, whatever peers send.
     """
 
     def __init__(
@@ -97,6 +92,7 @@ class Transport:
         hello: Callable[[], Hello],
         admit: Callable[[bytes], str | None],
         handler: TransportHandler,
+        name_of: Callable[[PeerMessage], str] = type_name,
     ) -> None:
         self.key = tls.public_key(seed)
         self.port = 0
@@ -113,6 +109,7 @@ class Transport:
         self._make_hello = hello
         self._admit = admit
         self._handler = handler
+        self._name_of = name_of
         self._links: dict[bytes, Link] = {}
         self._scores = Scores()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -206,7 +203,7 @@ class Transport:
         if not link.outbox.put(frame, message.lane):
             self._close(link, "slow-peer", "reads more slowly than it is written to")
             return
-        name = type(message).__name__
+        name = self._name_of(message)
         self.messages_out[name] += 1
         self.bytes_out[name] += len(frame)
         link.wake.set()
@@ -492,7 +489,7 @@ class Transport:
         outcome = link.session.receive(frame, _steady_ms())
         if isinstance(outcome, Delivered):
             message = outcome.message
-            name = type(message).__name__
+            name = self._name_of(message)
             self.messages_in[name] += 1
             self.bytes_in[name] += outcome.size
             if isinstance(message, GetPeers):

@@ -325,6 +325,11 @@ MESSAGE_TYPES: Final[dict[int, type[PeerMessage]]] = {
 FRAME_SIZE_MAX: Final = 1 + max(kind.size_max for kind in MESSAGE_TYPES.values())
 
 
+def type_name(message: PeerMessage) -> str:
+    """Such as ``Status``."""
+    return type(message).__name__
+
+
 def encode_frame(message: PeerMessage) -> bytes:
     """The frame's bytes."""
     return bytes([message.code]) + codec.encode(message)
@@ -378,4 +383,5 @@ __all__ = [
     "Transactions",
     "decode_frame",
     "encode_frame",
+    "type_name",
 ]

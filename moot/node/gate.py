@@ -26,6 +26,8 @@ VERIFIED_MAX = 20_000
 """Checked signatures remembered: votes come alone first and again inside certificates."""
 GUARD_SLOTS_MAX = 4_096
 """Signed slots remembered per kind: far more than are ever in flight."""
+OTHER = "other"
+"""Stands for all that the chain's engine has no name for."""
 
 
 def attested_bytes(chain_id: bytes, engine: str, attestation: Attestation) -> bytes:
@@ -87,11 +89,19 @@ class Gate:
         self._chain_id = chain_id
         self._verifier = verifier
         self._types: dict[int, type[Message]] = {_tag(kind): kind for kind in protocol.messages}
+        self._names = {tag: kind.__name__ for tag, kind in self._types.items()}
         self._verified: OrderedDict[Signed, None] = OrderedDict()
 
     def pack(self, message: Message) -> ConsensusFrame:
         """The frame that carries an outgoing message."""
         return ConsensusFrame(self._engine, _tag(type(message)), codec.encode(message))
+
+    def name_of(self, frame: ConsensusFrame) -> str:
+        """What the engine calls the message in a frame, unread; "other" for what is not its own, so
+        that no peer can make up names."""
+        if frame.engine != self._engine:
+            return OTHER
+        return self._names.get(frame.tag, OTHER)
 
     def unpack(
         self,

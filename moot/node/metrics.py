@@ -352,7 +352,9 @@ class _NodeCollector(Collector):
             ("sends", "Messages sent", self._links.messages_out),
         ):
             family = CounterMetricFamily(
-                f"moot_p2p_message_{name}", f"{text}, by type.", labels=["message_type"]
+                f"moot_p2p_message_{name}",
+                f"{text}, by type; the engine's own by their names.",
+                labels=["message_type"],
             )
             for kind, count in sorted(counts.items()):
                 family.add_metric([kind], count)

@@ -32,7 +32,7 @@ from moot.node.snapshots import install_staged
 from p2p.faults import OurPart
 from p2p.peers import PeerBook, StaticPeer
 from p2p.transport import PeerInfo, Transport, TransportSettings
-from p2p.wire import Hello, PeerMessage
+from p2p.wire import ConsensusFrame, Hello, PeerMessage, type_name
 from wallet.keys import Key
 
 logger = logging.getLogger("moot.node")
@@ -220,7 +220,15 @@ class NodeRuntime:
             inbound_max=section.inbound_max,
             outbound_target=section.outbound,
         )
-        return Transport(self.folder.load_key(), settings, book, self._hello, self._admit, self)
+        return Transport(
+            self.folder.load_key(), settings, book, self._hello, self._admit, self, self._name_of
+        )
+
+    def _name_of(self, message: PeerMessage) -> str:
+        """For metrics: of the engine's messages not the frame's name, but what is in it."""
+        if isinstance(message, ConsensusFrame):
+            return self.core.gate.name_of(message)
+        return type_name(message)
 
     def _hello(self) -> Hello:
         return self.core.hello(self.transport.port)

@@ -60,6 +60,21 @@ async def test_two_nodes_meet_and_talk_both_ways(start):
     assert dialer.transport.bytes_out["ConsensusFrame"] == len(encode_frame(VOTE))
 
 
+async def test_messages_are_counted_under_the_names_that_the_node_gives_them(start):
+    listener, dialer = await link(start)
+    for one in (listener, dialer):
+        one.transport._name_of = lambda message: "a vote" if message == VOTE else "the rest"
+    dialer.transport.send(listener.key, VOTE)
+    await listener.until(lambda: bool(listener.messages))
+    size = len(encode_frame(VOTE))
+    assert (listener.transport.messages_in["a vote"], listener.transport.bytes_in["a vote"]) == (
+        1,
+        size,
+    )
+    assert dialer.transport.messages_out["a vote"] == 1
+    assert dialer.transport.bytes_out["a vote"] == size
+
+
 async def test_a_bulk_frame_larger_than_a_piece_arrives_whole(start):
     listener, dialer = await link(start)
     large = Transactions((bytes(range(256)) * 5_000,))

@@ -12,9 +12,10 @@ from chain.errors import InvalidEncoding, InvalidMessage
 from chain.validators import Validator, validator_set
 from chain.verifiers import default_verifier
 from consensus.contract import Attestation, Message, Slot
+from consensus.registry import engine_names, protocol
 from moot.node import gate as gates
 from moot.node.gate import Gate, Signer, SigningRefused, attestations_max
-from p2p.wire import ConsensusFrame
+from p2p.wire import ConsensusFrame, PeerMessage
 from wallet.development import development_key
 
 CHAIN = bytes(32)
@@ -49,6 +50,20 @@ class Assembly:
 
 def gate() -> Gate:
     return Gate(cast(Any, Assembly()), CHAIN, default_verifier())
+
+
+def test_a_frame_is_named_by_what_is_in_it_and_by_nothing_that_a_peer_made_up() -> None:
+    frame = gate().pack(Quotation(()))
+    assert gate().name_of(frame) == "Quotation"
+    for strange in ({"tag": 9}, {"engine": "another"}):
+        assert gate().name_of(msgspec.structs.replace(frame, **strange)) == "other"
+
+
+@pytest.mark.parametrize("engine", engine_names())
+def test_no_engine_calls_a_message_like_one_of_the_links(engine: str) -> None:
+    """Both are counted under their names, side by side."""
+    links = {kind.__name__ for kind in PeerMessage.__subclasses__()}
+    assert not links & {kind.__name__ for kind in protocol(engine).messages}
 
 
 def test_where_only_members_speak_nobody_else_costs_a_signature() -> None:

@@ -14,9 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chain.storage.memory import MemoryStore
 from chain.transaction import Transfer
+from consensus.pbft.messages import ReadQuery
 from moot.lab.cluster import Cluster
 from moot.node.leadership import Leadership
 from moot.node.metrics import STEPS_MAX, NodeMetrics, TimedStore
+from p2p.wire import ConsensusFrame, Ping
 from tests.support.one_node import FEE, KEYS, OneNode
 from tests.support.rest_api import Api
 
@@ -287,3 +289,12 @@ async def _query(port: int, expression: str) -> str:
             if found:
                 return str(found[0]["value"][1])
             await asyncio.sleep(0.2)
+
+
+async def test_an_engines_messages_are_counted_under_their_own_names(node: OneNode) -> None:
+    """Else votes and proposals could not be told apart; what a stranger makes up is one name."""
+    name_of = node.runtime.transport._name_of
+    assert name_of(node.core.gate.pack(ReadQuery(1))) == "ReadQuery"
+    assert name_of(ConsensusFrame("pbft", 999, b"")) == name_of(ConsensusFrame("x", 1, b""))
+    assert name_of(ConsensusFrame("pbft", 999, b"")) == "other"
+    assert name_of(Ping(1)) == "Ping"
