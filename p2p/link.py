@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 import sys
@@ -186,6 +188,20 @@ class Dialer:
         except ValueError as error:
             # A name that cannot be one, or an answer that the HTTP library stumbled over.
             raise aiohttp.ClientError(str(error)) from error
+
+
+def why_unreachable(error: OSError | aiohttp.ClientError) -> str:
+    """Why a dial came to nothing, for people: the system's words rather than the HTTP library's."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    cause = error.os_error
+    if cause.errno == errno.ECONNREFUSED:
+        return "nobody listens there"
+    if isinstance(cause, ssl.SSLError | socket.gaierror) or not cause.errno:
+        return cause.strerror or str(cause)
+    return os.strerror(cause.errno)  # asyncio puts words of its own in the place of these
 
 
 async def _refuse_redirect(*_: Any) -> None:

@@ -34,6 +34,7 @@ from p2p.link import (
     say_goodbye,
     tune,
     wait_for_event,
+    why_unreachable,
 )
 from p2p.listener import Listener, plain_host
 from p2p.outbox import Outbox
@@ -370,8 +371,7 @@ class Transport:
         except Refused as refusal:
             self._dial_failed(host, port, refusal.code, refusal.sentence)
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            sentence = str(error) or "no answer in time"
-            self._dial_failed(host, port, "unreachable", sentence)
+            self._dial_failed(host, port, "unreachable", why_unreachable(error))
         finally:
             if linked:
                 self.book.disconnected(host, port, _wall_ms())

@@ -10,6 +10,7 @@ import click
 
 from chain.address import PREFIXES
 from chain.bech32m import show_address
+from chain.errors import Invalid
 from chain.genesis import COIN, Allocation, Genesis
 from chain.genesis_file import genesis_from_json, genesis_to_json
 from chain.hashing import show_id
@@ -34,8 +35,12 @@ VALIDATORS_MADE_MAX = 100
 
 
 def read_genesis(path: Path) -> Genesis:
-    """A genesis file; raises ConfigError or InvalidEncoding."""
-    return genesis_from_json(read_text(path, GENESIS_SIZE_MAX))
+    """A genesis file. Raises ConfigError naming the file."""
+    text = read_text(path, GENESIS_SIZE_MAX)
+    try:
+        return genesis_from_json(text)
+    except Invalid as error:
+        raise ConfigError(f"{path}: {error.sentence}") from None
 
 
 @click.group(name="genesis")

@@ -110,7 +110,7 @@ class HttpClient:
         except TimeoutError:
             raise NodeUnreachable(self.base_url, "it did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NodeUnreachable(self.base_url, _reason(error)) from None
+            raise NodeUnreachable(self.base_url, reason_of(error)) from None
         if len(answer) > ANSWER_SIZE_MAX:
             raise BadAnswer(self.base_url, f"more than {ANSWER_SIZE_MAX} bytes")
         return answer
@@ -191,7 +191,8 @@ def _refusal(status: int, body: bytes) -> NodeRefused:
     return NodeRefused(status, code, clean)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why nothing came back, in words for people."""
     if isinstance(error, aiohttp.ClientConnectorError):
         if error.os_error.errno == errno.ECONNREFUSED:
             return "nobody listens there"

@@ -30,7 +30,7 @@ from moot.client.answers import (
     WhyAnswer,
 )
 from moot.client.errors import BadAnswer, NodeRefused, NodeUnreachable
-from moot.client.http import HttpClient
+from moot.client.http import HttpClient, reason_of
 
 Consistency = Literal["linearizable", "serializable"]
 """How fresh an answer about an account must be."""
@@ -268,7 +268,8 @@ class NodeClient(HttpClient):
         except TimeoutError:
             raise NodeUnreachable(self.base_url, "its feed did not open in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NodeUnreachable(self.base_url, f"its feed does not open: {error}") from None
+            reason = f"its feed does not open: {reason_of(error)}"
+            raise NodeUnreachable(self.base_url, reason) from None
 
     async def _reopen_feed(self, query: str) -> aiohttp.ClientWebSocketResponse:
         wait_s, longest_s = RECONNECT_S

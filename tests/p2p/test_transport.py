@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import socket
+import ssl
 
 import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from aiohttp.client_reqrep import ConnectionKey
 
 from p2p import tls
 from p2p.handshake import DialerHandshake
 from p2p.limits import MESSAGE_RATES, Rate
-from p2p.link import Dialer, read_frame
+from p2p.link import Dialer, read_frame, why_unreachable
 from p2p.peers import StaticPeer
 from p2p.transport import TransportSettings
 from p2p.wire import (
@@ -717,3 +721,34 @@ async def test_the_book_survives_a_restart(start):
     third.book.load(listener.book.to_bytes())
     assert [entry.key for entry in third.book.entries()] == [dialer.key]
     await third.until(lambda: third.linked() == {dialer.key})
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"), "nobody listens there"),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed"), os.strerror(errno.EHOSTUNREACH)),
+        (socket.gaierror(socket.EAI_NONAME, "Name not known"), "Name not known"),
+        (ssl.SSLError(1, "wrong version number"), "wrong version number"),
+        (OSError("Multiple exceptions"), "Multiple exceptions"),
+    ],
+)
+def test_why_a_dial_failed_is_told_in_the_systems_words(error: OSError, sentence: str) -> None:
+    key = ConnectionKey("10.0.0.1", 7, True, True, None, None, None)
+    assert why_unreachable(aiohttp.ClientConnectorError(key, error)) == sentence
+
+
+def test_a_dial_that_nobody_answered_or_that_was_broken_off_has_its_sentence() -> None:
+    assert why_unreachable(TimeoutError()) == "no answer in time"
+    assert why_unreachable(aiohttp.ServerDisconnectedError()) == "Server disconnected"
+    assert why_unreachable(ConnectionResetError()) == "ConnectionResetError"
+
+
+async def test_a_dial_where_nobody_listens_says_so(start):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        there = StaticPeer("127.0.0.1", free.getsockname()[1], None)
+        dialer = await start(2, static=[there])
+        await dialer.until(lambda: bool(dialer.transport.dial_failures))
+    (failure,) = dialer.transport.unlinked()
+    assert (failure.reason, failure.sentence) == ("unreachable", "nobody listens there")

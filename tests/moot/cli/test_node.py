@@ -82,6 +82,8 @@ def test_genesis_is_made_shown_and_checked(moot: Moot, tmp_path: Path) -> None:
         ("genesis check broken.json", 1, "not JSON"),
         ("node init --dir n1 --genesis broken.json", 1, "not JSON"),
         ("node init --dir n1 --genesis net/genesis.json", 1, "holds a node already"),
+        ("node init --dir n2 --genesis broken.json", 1, "broken.json: "),
+        ("genesis check broken.json", 1, "broken.json: "),
         ("node init --dir n2 --genesis net/genesis.json --peer nonsense", 1, "is no peer"),
         ("node init --dir n2 --genesis net/genesis.json --payout nonsense", 2, "Invalid value"),
         ("node init --dir n2 --genesis net/genesis.json --key broken.json", 1, "holds no key"),

@@ -290,7 +290,7 @@ async def test_nobody_there_is_unreachable() -> None:
     async with NodeClient(f"127.0.0.1:{port}") as client:
         with pytest.raises(NodeUnreachable, match=f"http://127.0.0.1:{port} cannot be reached"):
             await client.status()
-        with pytest.raises(NodeUnreachable):
+        with pytest.raises(NodeUnreachable, match="its feed does not open: nobody listens there"):
             async for _ in client.feed():
                 raise AssertionError("nobody is there")
 
