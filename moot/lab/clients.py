@@ -169,6 +169,12 @@ class Clients:
     def votes_under_way(self) -> bool:
         return any(not one.transaction.transfers for one in self.open.values())
 
+    @property
+    def voted_height(self) -> int:
+        """The highest block in which a membership vote took effect, as far as was answered."""
+        heights = (height for one, height in self.acknowledged.values() if not one.transfers)
+        return max(heights, default=0)
+
     def _say(self, key: SigningKey, action: Action, who: str, via: SimulatedNode | None) -> None:
         signed = self._signed.setdefault(key.address, [])
         draft = Transaction(key.address, len(signed), FEE, 0, 0, (action,))

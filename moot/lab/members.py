@@ -18,12 +18,15 @@ class Members(NamedTuple):
 
 
 def newest_members(nodes: Iterable[SimulatedNode], clients: Clients) -> Members | None:
-    """As the honest node with the highest head has them; None while a change is under way."""
+    """As the honest node with the highest head has them; None while a change is under way, or
+    while nobody runs who knows of the last vote."""
     nodes = list(nodes)
     up = [node for node in nodes if node.is_honest and node.core is not None]
     if not up or clients.votes_under_way:
         return None
     furthest = max(up, key=_height)
+    if _height(furthest) < clients.voted_height:
+        return None
     with furthest.store.looked_at():
         newest = get_validators(furthest.running.ledger.state())
     if newest.outgoing:

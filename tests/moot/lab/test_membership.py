@@ -55,6 +55,26 @@ def test_one_wish_at_a_time() -> None:
     assert not laboratory.faults.do(Vote("n0", "n3", "out")), "one vote of each at a time"
 
 
+def test_nothing_is_wished_while_only_those_run_who_missed_the_last_vote() -> None:
+    """Raft, 4 nodes, seed 7213: the only node that ran had lost its disk and knew of no change. Two
+    of four were voted out, and the two that stayed bore no fault any more."""
+    laboratory = Laboratory(OPTIONS)
+    laboratory.cluster.start()
+    laboratory.world.run_until(500)
+    clients, (*others, late) = laboratory.clients, laboratory.nodes
+    late.crash()
+    for number in range(4):
+        assert laboratory.faults.do(Vote(f"n{number}", "n3", "learner"))
+    clients.start()
+    assert laboratory.world.run_until(20_000, lambda: not clients.votes_under_way)
+    known = newest_members(laboratory.nodes, clients)
+    assert known is not None and known.learning == {"n3"}
+    for node in others:
+        node.crash()
+    late.start()
+    assert newest_members(laboratory.nodes, clients) is None
+
+
 @pytest.mark.parametrize("text", ["vote n0 n4 voter", "vote n1 n1 learner", "vote n2 n0 out"])
 def test_a_vote_is_written_as_it_is_read(text: str) -> None:
     step = read_step(Words(text.split()), 5, 5)
