@@ -22,8 +22,10 @@ pytestmark = [
 def on_the_page(path: Path, *options: str) -> Iterator[Browser]:
     """On the first node's consensus page of a devnet."""
     directory = path / "net"
+    # Two devnets that begin at once may both find the usual port free.
+    words = ["devnet", "--dir", str(directory), "--rest-port", "0", *options]
     with (
-        Background(["devnet", "--dir", str(directory), *options], path / "out.txt") as devnet,
+        Background(words, path / "out.txt") as devnet,
         open_browser() as page,
     ):
         devnet.wait_for("moot fault kill leader")
@@ -70,6 +72,6 @@ def test_what_is_pressed_is_done_and_shown(browser: Browser) -> None:
 
 
 def test_where_nobody_ever_leads_there_is_no_leader_to_kill(tmp_path: Path) -> None:
-    with on_the_page(tmp_path, "--engine", "gossip", "--nodes", "2", "--rest-port", "0") as page:
+    with on_the_page(tmp_path, "--engine", "gossip", "--nodes", "2") as page:
         page.wait_text("Heal all links", ".devtools")
         assert "Kill the leader" not in page.text(".devtools")

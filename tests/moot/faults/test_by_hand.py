@@ -59,7 +59,7 @@ class Devnet:
 @contextlib.contextmanager
 def running(tmp_path: Path, *arguments: str) -> Iterator[Devnet]:
     directory, output = tmp_path / "net", tmp_path / "out.txt"
-    words = ["devnet", "--dir", str(directory), *arguments]
+    words = ["devnet", "--rest-port", "0", "--dir", str(directory), *arguments]
     with Background(words, output) as process:
         process.wait_for("moot fault kill leader")
         yield Devnet(directory, output, process)
@@ -124,7 +124,7 @@ def test_a_running_devnet_is_found_and_its_secrets_are_its_users_alone(tmp_path:
     assert nothing.returncode == 1
     assert "no devnet runs" in nothing.stderr
     output, directory = tmp_path / "out.txt", tmp_path / "net"
-    words = ["devnet", "--nodes", "2", "--dir", str(directory)]
+    words = ["devnet", "--rest-port", "0", "--nodes", "2", "--dir", str(directory)]
     with Background(words, output, MOOT_HOME=home) as process:
         process.wait_for("moot fault kill leader")
         found = moot_json("fault", "list", "--json", MOOT_HOME=home)
@@ -150,7 +150,8 @@ def test_a_running_devnet_is_found_and_its_secrets_are_its_users_alone(tmp_path:
 @pytest.mark.slow
 def test_what_was_broken_stands_in_the_report_and_is_whole_at_the_end(tmp_path: Path) -> None:
     directory, output = tmp_path / "net", tmp_path / "out.txt"
-    words = ["devnet", "--dir", str(directory), "--load", "20", "--seconds", "12", "--json"]
+    words = ["devnet", "--rest-port", "0", "--dir", str(directory)]
+    words += ["--load", "20", "--seconds", "12", "--json"]
     with Background(words, output) as process:
         process.wait_for("moot fault kill leader")
         where = ("--dir", str(directory))

@@ -60,7 +60,16 @@ def test_after_chaos_all_agree_and_every_transaction_is_accounted_for(
 ) -> None:
     arguments = ("--nodes", "4", "--chaos", "--chaos-seed", str(seed), "--load", "50")
     report = moot_json(
-        "devnet", "--engine", engine, *arguments, "--seconds", "40", "--json", timeout_s=240
+        "devnet",
+        "--engine",
+        engine,
+        "--rest-port",
+        "0",
+        *arguments,
+        "--seconds",
+        "40",
+        "--json",
+        timeout_s=240,
     )
     assert report["agreement"] is True
     assert report["pending"] == 0
